@@ -1,0 +1,62 @@
+"""The records that travel from a formula to a kernel: one fixed-size row of 32-bit words for each image.
+
+A formula fills an array of one of these dtypes on the host. The launcher copies it to the device in one piece and the
+kernels read it as a table of words, ``int32[B, W]`` and, over the same memory, ``float32[B, W]``. The Triton kernels
+state the word offsets they use; a test holds them against these dtypes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+MAX_MAPS = 8
+"""Most affine maps in one iterated function system."""
+
+CONTOURS = np.dtype(
+    [
+        ("vertices", "<i4"),  # V, vertices of a polygon
+        ("lines", "<i4"),  # K, nested polygons, drawn in order
+        ("sequence_low", "<u4"),  # 56-bit id of the random sequence
+        ("sequence_high", "<u4"),
+        ("grey_levels", "<i4"),  # a line's grey is min(255, uniform integer in [0, grey_levels))
+        ("wave_1", "<i4"),  # angular frequencies of the wave, 0 for none
+        ("wave_2", "<i4"),
+        ("wave", "<f4"),  # amplitude a line of each of the two waves, pixels
+        ("radius_x", "<f4"),  # start polygon, pixels
+        ("radius_y", "<f4"),
+        ("center_x", "<f4"),  # pixels
+        ("center_y", "<f4"),
+        ("step", "<f4"),  # radial growth a line, pixels
+        ("noise", "<f4"),  # factor of the Perlin noise subtracted from the growth, pixels
+        ("reserved", "<f4", 2),
+    ]
+)
+"""Nested noisy polygons. Vertex v of line k is at
+
+    X_v(k) = X_v(k-1) + cos(theta_v) * (step - noise * N + wave * (sin(wave_1 theta_v) + sin(wave_2 theta_v)))
+
+with theta_v = 2 pi v / V, X_v(0) = center_x + radius_x cos(theta_v), N fresh Perlin noise for every vertex, line and
+axis, and Y likewise with sin(theta_v).
+"""
+
+POINTS_3D = np.dtype(
+    [
+        ("num_maps", "<i4"),  # n, 1 .. MAX_MAPS
+        ("sequence_low", "<u4"),  # 56-bit id of the random sequence
+        ("sequence_high", "<u4"),
+        ("reserved", "<i4"),
+        ("select", "<i4", MAX_MAPS),  # Walker alias table: threshold (0 .. 65536) << 8 | alias
+        ("maps", "<f4", (MAX_MAPS, 12)),  # a b c d e f g h i j k l (SPEC: x' = a x + b y + c z + j, ...)
+        ("camera", "<f4", (3, 3)),  # rows: right, up, depth; eye = camera @ point
+        ("focal", "<f4"),  # f of the projection f * right / depth
+        ("distance", "<f4"),  # added to depth
+        ("padding", "<f4"),
+    ]
+)
+"""A 3-D iterated function system and the camera that looks at it."""
+
+
+def split_id(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """56-bit ids as (low 32 bits, high 24 bits), both uint32."""
+    ids = ids.astype(np.uint64)
+    return (ids & np.uint64(0xFFFFFFFF)).astype(np.uint32), (ids >> np.uint64(32)).astype(np.uint32)
