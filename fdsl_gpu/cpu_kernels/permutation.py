@@ -1,0 +1,50 @@
+"""Keyed permutations of [0, size), evaluated at single places in O(1)."""
+
+import numpy as np
+from numba import njit
+
+ROUNDS = 6
+
+_WEYL = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+_HALF = np.uint64(32)
+_SHIFT = np.uint64(29)
+
+
+@njit(nogil=True)
+def _hash(word, tweak, number, span):
+    """A hash of (word, tweak, round number) in [0, span), span < 2**32: two rounds of multiply and xor-shift."""
+    mixed = (word + tweak + np.uint64(number) * _MIX_2) * _MIX_1
+    mixed ^= mixed >> _HALF
+    mixed *= _MIX_2
+    mixed ^= mixed >> _SHIFT
+    return ((mixed >> _HALF) * span) >> _HALF
+
+
+@njit(nogil=True)
+def _feistel(value, tweak, a, b):
+    """One pass of the network on Z_a x Z_b; halves change in turns by modular addition, so it is a bijection."""
+    left, right = value // b, value % b
+    for number in range(ROUNDS):
+        if number % 2:
+            right = (right + _hash(left, tweak, number, b)) % b
+        else:
+            left = (left + _hash(right, tweak, number, a)) % a
+    return left * b + right
+
+
+@njit(nogil=True, cache=True)
+def permute(index, epoch, size, a, b, key, out):
+    """Permute each ``index`` (int64 [B], in [0, size)) by the permutation of its ``epoch`` (int64 [B]) into ``out``.
+
+    ``a * b >= size``, both below 2**32. A value outside [0, size) walks on until it is inside, which keeps it a
+    bijection (cycle walking).
+    """
+    a, b, size = np.uint64(a), np.uint64(b), np.uint64(size)
+    for i in range(index.size):
+        tweak = (np.uint64(epoch[i]) + np.uint64(1)) * _WEYL + np.uint64(key)
+        value = _feistel(np.uint64(index[i]), tweak, a, b)
+        while value >= size:
+            value = _feistel(value, tweak, a, b)
+        out[i] = value
