@@ -1,0 +1,103 @@
+"""Walker alias tables in integers: how the maps of an iterated function system are selected.
+
+A selection spends 16 random bits (Walker, "An efficient method for generating discrete random variables with general
+distributions", ACM TOMS 1977). Half word h of [0, 65536) falls, for n maps, into column ``h * n >> 16``; the column
+selects its own map if ``(h * n) & 65535 < threshold`` and its alias otherwise. Here the table is made in integers: each
+probability is first rounded to a multiple of 2**-16 (largest remainders, so that they still sum to 1), and then every
+map is selected by exactly that many of the 65,536 half words, for any n.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fdsl_gpu.records import MAX_MAPS
+
+_HALVES = 1 << 16
+
+
+def alias_table(probabilities: ArrayLike, num_maps: ArrayLike | None = None) -> NDArray[np.int32]:
+    """Alias tables of one system or of many.
+
+    Args:
+        probabilities: float64 [..., n], n at most 8: not negative, finite, positive sum (need not be 1) along the last
+            axis. A row of fewer maps is padded with zeros at its end.
+        num_maps: maps of each row, integers that broadcast to [...], which must be the ``num_maps`` of its record;
+            None takes trailing zeros for padding, so pass it where a last map may have probability zero.
+
+    Returns:
+        int32 [..., 8], entries ``threshold << 8 | alias`` with thresholds 0 .. 65536; columns from n on are 0.
+
+    Raises:
+        ValueError: shape or values are not as above.
+    """
+    rows = np.asarray(probabilities, np.float64)
+    if rows.ndim == 0 or not 1 <= rows.shape[-1] <= MAX_MAPS:
+        raise ValueError(f"probabilities: received shape {rows.shape}; allowed: [..., n] with n in [1, {MAX_MAPS}].")
+    shape = rows.shape[:-1]
+    rows = np.pad(rows.reshape(-1, rows.shape[-1]), [(0, 0), (0, MAX_MAPS - rows.shape[-1])])
+    if not (np.isfinite(rows).all() and (rows >= 0).all() and (rows > 0).any(axis=1).all()):
+        raise ValueError(
+            "probabilities: received negative, infinite or NaN values, or a row without a positive one; "
+            "allowed: finite values >= 0, at least one positive in each row. Drop systems without a usable map."
+        )
+    used = MAX_MAPS - np.argmax(rows[:, ::-1] > 0, axis=1)
+    if num_maps is not None:
+        count = np.broadcast_to(np.asarray(num_maps, np.int64), shape).reshape(-1)
+        if ((count < used) | (count > MAX_MAPS)).any():
+            raise ValueError(
+                f"num_maps: received values that leave out a map of positive probability, or exceed {MAX_MAPS}; "
+                "allowed: at least the last map in use. Pass the number of maps of each row."
+            )
+        used = count
+    return _tables(_counts(rows), used).reshape(*shape, MAX_MAPS)
+
+
+def selection_probabilities(select: ArrayLike) -> NDArray[np.float64]:
+    """The probabilities that an alias table selects with: exact multiples of 2**-16.
+
+    Args:
+        select: the first n entries of a table, int32 [n].
+
+    Returns:
+        float64 [n], summing to 1.
+    """
+    table = np.asarray(select, np.int64)
+    position = np.arange(_HALVES) * len(table)
+    column = position >> 16
+    chosen = np.where((position & 0xFFFF) < table[column] >> 8, column, table[column] & 255)
+    return np.bincount(chosen, minlength=len(table)) / _HALVES
+
+
+def _counts(rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rows [R, 8] of weights to integers that sum to 65,536, by largest remainders; the earlier map wins a tie."""
+    # Accumulated in order: NumPy's sum may add in another order on another machine.
+    shares = rows / np.add.accumulate(rows, axis=1)[:, -1:] * _HALVES
+    counts = np.floor(shares).astype(np.int64)
+    missing = _HALVES - counts.sum(axis=1, keepdims=True)
+    order = np.argsort(counts - shares, axis=1, kind="stable")
+    rank = np.argsort(order, axis=1)
+    return counts + (rank < missing)
+
+
+def _tables(counts: NDArray[np.int64], num_maps: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Alias tables [R, 8] from counts [R, 8]: fill the emptiest column from the fullest map, at most seven times."""
+    each, column, n = np.arange(len(counts)), np.arange(MAX_MAPS), num_maps[:, None]
+    # Half words of column j are first_j .. first_(j+1) - 1; the smallest fraction among them is below n.
+    first = -(-np.minimum(np.arange(MAX_MAPS + 1), n) * _HALVES // n)
+    capacity = np.diff(first, axis=1)
+    smallest = first[:, :-1] * n - np.minimum(column, n) * _HALVES
+    kept, alias = capacity.copy(), np.tile(column, (len(counts), 1))
+    surplus = counts - capacity
+    for _ in range(MAX_MAPS - 1):
+        small, large = np.argmin(surplus, axis=1), np.argmax(surplus, axis=1)
+        lacking = surplus[each, small]
+        rows = each[lacking < 0]
+        small, large, lacking = small[rows], large[rows], lacking[rows]
+        kept[rows, small] += lacking
+        alias[rows, small] = large
+        surplus[rows, small] = 0
+        surplus[rows, large] += lacking
+    threshold = np.where(kept == capacity, _HALVES, smallest + n * kept)
+    return np.where(column < n, threshold << 8 | alias, 0).astype(np.int32)
