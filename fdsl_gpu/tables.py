@@ -98,3 +98,12 @@ def perlin_gradients() -> Float32:
     table = np.where(hashes & 8, -1, (hashes & 7) + 1).astype(np.float32)
     table.flags.writeable = False
     return table
+
+
+@lru_cache(maxsize=1)
+def perlin_pairs() -> NDArray[np.uint32]:
+    """Gradients of each cell and the next, uint32 [256]: the high halves of two float32, which are exact for them."""
+    bits = perlin_gradients().view(np.uint32)
+    pairs = (bits >> np.uint32(16)) | np.roll(bits, -1)
+    pairs.flags.writeable = False
+    return pairs

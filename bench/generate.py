@@ -1,0 +1,83 @@
+"""Images per second of drawing, on one CPU core or a GPU, beside a loader of stored JPEG files in the same run.
+
+python -m bench.generate                      # one CPU core, 224 px
+python -m bench.generate --device cuda --json bench/results/generate.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from bench.common import metadata, print_table, side_by_side, write_json
+from fdsl_gpu import FDSLDataset, list_datasets
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "uint8": {"dtype": torch.uint8},
+    "float32": {"dtype": torch.float32},
+    "bfloat16": {"dtype": torch.bfloat16},
+}
+
+
+def stream_call(name: str, dtype: str, batch: int, image_size: int, device: str) -> Callable[[], None]:
+    """A call that takes the next batch of a stream and waits until it is drawn."""
+    stream = iter(FDSLDataset(name, batch, image_size, device, **FORMATS[dtype]))
+
+    def call() -> None:
+        next(stream)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def measure(
+    names: list[str], dtypes: list[str], batch: int, image_size: int, device: str, rounds: int
+) -> dict[str, Any]:
+    """Rates of every dataset and dtype; on the CPU also of the stored-JPEG loader, in the same rounds."""
+    contenders: dict[str, tuple[int, Callable[[], Any]]] = {
+        f"{name} {dtype}": (batch, stream_call(name, dtype, batch, image_size, device))
+        for name in names
+        for dtype in dtypes
+    }
+    if device != "cpu":
+        return side_by_side(contenders, rounds)
+    from bench.stored_images import StoredImages
+
+    with StoredImages() as stored:
+        print(f"stored JPEG files of {stored.mean_bytes / 1000:.1f} kB on average")
+        contenders["stored JPEG float32"] = (stored.count, stored.reader(image_size))
+        return side_by_side(contenders, rounds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"], choices=list_datasets())
+    parser.add_argument("--dtypes", nargs="*", default=["uint8", "float32"], choices=list(FORMATS))
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", help="file to write the results to")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings = {name: value for name, value in vars(arguments).items() if name != "json"}
+    results = measure(
+        arguments.datasets,
+        arguments.dtypes,
+        arguments.batch,
+        arguments.image_size,
+        arguments.device,
+        arguments.rounds,
+    )
+    print_table(results, "stored JPEG float32" if arguments.device == "cpu" else None)
+    if arguments.json:
+        write_json(arguments.json, {"metadata": metadata(), "settings": settings, "results": results})
+
+
+if __name__ == "__main__":
+    main()

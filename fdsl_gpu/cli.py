@@ -1,0 +1,86 @@
+"""The command line: ``python -m fdsl_gpu list | preview | search``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from fdsl_gpu import registry
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors are one line on standard error."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        parsed.run(parsed)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"fdsl_gpu: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("fdsl_gpu: stopped; no file was left half-written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fdsl_gpu", description="Labelled images drawn by formula.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="the datasets, with classes, canvas and source")
+    listing.add_argument("filter", nargs="?", default="", help="part of a name, or a pattern such as '*-1k'")
+    listing.set_defaults(run=_list)
+
+    preview = commands.add_parser("preview", help="draw a contact sheet: rows are classes, columns instances")
+    preview.add_argument("dataset")
+    preview.add_argument("--out", default="sheet.png", help="PNG file to write (default: %(default)s)")
+    for name, default in {"rows": 8, "columns": 8, "first-class": 0, "first-instance": 0}.items():
+        preview.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
+    preview.add_argument("--image-size", type=int, default=128, help="pixels a picture (default: %(default)s)")
+    preview.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    preview.add_argument("--device", default="cpu", help="default: %(default)s")
+    preview.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="formula option, e.g. background=black"
+    )
+    preview.set_defaults(run=_preview)
+
+    search = commands.add_parser("search", help="search the classes of a fractal dataset and write them to a table")
+    search.add_argument("formula", choices=["exfractaldb"])
+    search.add_argument("--num-classes", type=int, required=True)
+    search.add_argument("--out", required=True, help="class table to write (.safetensors); continues if interrupted")
+    search.add_argument("--threads", type=int, default=None, help="default: all cores")
+    search.set_defaults(run=_search)
+    return parser
+
+
+def _list(parsed: argparse.Namespace) -> None:
+    for name in registry.list_datasets(parsed.filter):
+        preset = registry.PRESETS[name]
+        canvas = f"{preset.formula.canvas_size} px"
+        print(f"{name:16} {preset.formula.num_classes:>6} classes  {canvas:>7}  {preset.provenance}")
+
+
+def _preview(parsed: argparse.Namespace) -> None:
+    from fdsl_gpu.preview import contact_sheet, save
+
+    options = dict(_option(text) for text in parsed.option)
+    names = ("rows", "columns", "first_class", "first_instance", "image_size", "seed", "device")
+    sheet = contact_sheet(parsed.dataset, **{name: getattr(parsed, name) for name in names}, **options)
+    save(sheet, parsed.out)
+    print(f"wrote {parsed.out} ({sheet.width} x {sheet.height})")
+
+
+def _search(parsed: argparse.Namespace) -> None:
+    from fdsl_gpu.search import search_to_file
+
+    search_to_file(parsed.out, num_classes=parsed.num_classes, num_threads=parsed.threads)
+    print(f"wrote {parsed.out}")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--option: received {text!r}; allowed: NAME=VALUE, such as background=black")
+    plain = {"true": True, "false": False}
+    return name.replace("-", "_"), plain.get(value.lower(), int(value) if value.lstrip("-").isdigit() else value)

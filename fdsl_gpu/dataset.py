@@ -1,0 +1,272 @@
+"""The datasets: an endless stream of labelled batches, and the same positions by index."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from fdsl_gpu import checks
+from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.source import Source
+from fdsl_gpu.stream import MAX_POSITION, World, batches
+from fdsl_gpu.write_out import Normalize
+
+Sample = tuple[Tensor, ...]
+
+_BLOCK = 64
+"""Samples drawn at a time where single samples are asked for."""
+
+STATE_VERSION = 1
+
+
+class FDSLDataset(IterableDataset[Sample]):
+    """Labelled images drawn by formula, batch after batch, without end and without a file.
+
+    The image at a position is a pure function of the dataset, the seed and the position: it does not depend on batch
+    size, ranks, workers or device.
+
+    Args:
+        dataset: a preset name (see :func:`fdsl_gpu.list_datasets`) or a formula's configuration.
+        batch_size: images a batch on this rank; None yields single samples, for ``DataLoader(ds, batch_size=N)``.
+        image_size: side of the square images, 8 .. 4096; the native canvas is resized to it with antialiasing.
+        device: where images are drawn and delivered; default this rank's CUDA device if there is one, else "cpu".
+        seed: 0 .. 2**64 - 1; decides instances and order, never the classes.
+        num_classes: the first so many classes of the preset.
+        class_table: path of a class table, for formulas whose classes are searched.
+        instances_per_class: None for a fresh instance at every position; N for the finite set 0 .. N-1 of each class,
+            every (class, instance) pair once in num_classes * N positions (1000 is the published set).
+        split: "train", or "val" for instances that "train" never shows.
+        epoch_size: samples an epoch, over all ranks; gives a length, epoch_size // (batch_size * world_size) batches.
+        dtype: torch.float32, bfloat16, float16 or uint8.
+        normalize: "imagenet", "half" (mean = std = 0.5), (mean, std), or None for [0, 1]; uint8 is never normalised.
+        channels: 3, or 1.
+        memory_format: torch.contiguous_format or torch.channels_last.
+        interpolation: "bilinear" or "bicubic", from canvas to image.
+        return_ids: also yield content ids, label * 2**40 + instance, int64 [B].
+        rank: this process among ``world_size``; default from torch.distributed, then RANK and WORLD_SIZE.
+        world_size: number of processes; with ``rank``.
+        start: position at which the first iteration starts, in place of the epoch's start.
+        **options: options of the formula, such as ``canvas_size``, ``background="black"`` (RCDB) or
+            ``viewpoint="ring"`` (ExFractalDB).
+
+    Yields:
+        (images [B, C, H, W] of ``dtype``, labels int64 [B]), on ``device``; without ``batch_size``, (image [C, H, W],
+        label int).
+
+    Raises:
+        ValueError, TypeError: an argument is not allowed; the message says which, what is, and what to do.
+        RuntimeError: iterated on CUDA inside a DataLoader worker.
+
+    Example:
+        >>> dataset = FDSLDataset("rcdb-1k", batch_size=4, image_size=64, device="cpu")
+        >>> images, labels = next(iter(dataset))
+        >>> images.shape, labels.shape
+        (torch.Size([4, 3, 64, 64]), torch.Size([4]))
+    """
+
+    def __init__(
+        self,
+        dataset: str | Formula,
+        batch_size: int | None = None,
+        image_size: int = 224,
+        device: str | torch.device | None = None,
+        seed: int = 0,
+        *,
+        num_classes: int | None = None,
+        class_table: str | None = None,
+        instances_per_class: int | None = None,
+        split: Literal["train", "val"] = "train",
+        epoch_size: int | None = None,
+        dtype: torch.dtype = torch.float32,
+        normalize: Normalize = "imagenet",
+        channels: int = 3,
+        memory_format: torch.memory_format = torch.contiguous_format,
+        interpolation: Literal["bilinear", "bicubic"] = "bilinear",
+        return_ids: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        start: int | None = None,
+        **options: Any,
+    ) -> None:
+        self.source = Source(
+            dataset,
+            image_size=image_size,
+            device=device,
+            seed=seed,
+            num_classes=num_classes,
+            class_table=class_table,
+            instances_per_class=instances_per_class,
+            split=split,
+            dtype=dtype,
+            normalize=normalize,
+            channels=channels,
+            memory_format=memory_format,
+            interpolation=interpolation,
+            **options,
+        )
+        self.batch_size = None if batch_size is None else checks.integer("batch_size", batch_size, 1)
+        self.return_ids = return_ids
+        self._rank, self._world_size = rank, world_size
+        stride = (self.batch_size or 1) * World.detect(rank, world_size).world_size
+        self.epoch_size = epoch_size
+        if epoch_size is not None:
+            remedy = f"One global batch is {stride} samples."
+            self.epoch_size = checks.integer("epoch_size", epoch_size, stride, MAX_POSITION, remedy)
+        self.epoch = 0
+        self._start: int | None = None
+        self._position = 0
+        if start is not None:
+            self._seek(checks.integer("start", start, 0, MAX_POSITION - 1))
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels are 0 .. num_classes - 1."""
+        return self.source.formula.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are drawn and delivered."""
+        return self.source.device
+
+    def __len__(self) -> int:
+        if self.epoch_size is None:
+            raise TypeError("FDSLDataset without epoch_size is endless and has no len(); pass epoch_size=SAMPLES.")
+        world_size = World.detect(self._rank, self._world_size).world_size
+        return self.epoch_size // ((self.batch_size or 1) * world_size)
+
+    def __iter__(self) -> Iterator[Sample]:
+        if self.device.type == "cuda" and get_worker_info() is not None:
+            raise RuntimeError(
+                "device: received 'cuda' inside a DataLoader worker; CUDA does not work there. "
+                "Pass num_workers=0 to the DataLoader (drawing needs no workers), or device='cpu' to FDSLDataset."
+            )
+        world = World.detect(self._rank, self._world_size)
+        start, stop = self._span()
+        self._start = None
+        plan = batches(world, self.batch_size or 1, start, stop)
+        return self._samples(plan) if self.batch_size is None else self._batches(plan)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Start the next iteration at ``epoch * epoch_size``, as ``DistributedSampler.set_epoch`` does."""
+        self.epoch = checks.integer("epoch", epoch, 0)
+        self._start, self._position = None, self.epoch * (self.epoch_size or 0)
+
+    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(labels, instances), int64 [B] each, of positions; ``render(*locate(p))`` is delivered at p."""
+        return self.source.locate(positions)
+
+    def render(self, labels: ArrayLike, instances: ArrayLike) -> Tensor:
+        """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset."""
+        return self.source.render(labels, instances)
+
+    def class_parameters(self, label: int) -> dict[str, Any]:
+        """The parameters that define a class, under the names of the paper."""
+        return self.source.formula.class_parameters(checks.integer("label", label, 0, self.num_classes - 1))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands: the position after the last batch this process was given. JSON-able.
+
+        In a DataLoader with workers the parent process cannot know what was delivered; there, count batches and pass
+        ``start=``.
+        """
+        return {"version": STATE_VERSION, "position": self._position, "fingerprint": self.source.fingerprint()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state, once: on any number of ranks, with any batch size.
+
+        Raises:
+            ValueError: the state is of another version, or of a dataset that draws other bytes; both are shown.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(
+                f"state: received version {state.get('version')!r}; allowed: {STATE_VERSION}. "
+                "Resume with the version of fdsl-gpu that saved it."
+            )
+        mine, theirs = self.source.fingerprint(), state["fingerprint"]
+        names = [name for name in {**theirs, **mine} if _json(mine.get(name)) != _json(theirs.get(name))]
+        if names:
+            raise ValueError(
+                "state: received the state of another dataset: "
+                + "; ".join(f"{name}: saved {theirs.get(name)!r}, here {mine.get(name)!r}" for name in names)
+                + ". Build the dataset with the saved settings, or start without the state."
+            )
+        self._seek(checks.integer("position", state["position"], 0, MAX_POSITION - 1))
+
+    def _seek(self, position: int) -> None:
+        self._start = self._position = position
+        self.epoch = position // self.epoch_size if self.epoch_size else 0
+
+    def _span(self) -> tuple[int, int | None]:
+        if self.epoch_size is None:
+            return self._start or 0, None
+        start = self.epoch * self.epoch_size if self._start is None else self._start
+        return start, (self.epoch + 1) * self.epoch_size
+
+    def _batches(self, plan: Iterator[tuple[NDArray[np.int64], int]]) -> Iterator[Sample]:
+        for positions, after in plan:
+            batch = self.source.batch(positions, self.return_ids)
+            # Counted before the yield: while the consumer holds this batch, it is delivered.
+            self._position = after
+            yield batch
+
+    def _samples(self, plan: Iterator[tuple[NDArray[np.int64], int]]) -> Iterator[Any]:
+        while block := list(itertools.islice(plan, _BLOCK)):
+            images, *numbers = self.source.batch(np.concatenate([positions for positions, _ in block]), self.return_ids)
+            columns = [column.tolist() for column in numbers]
+            for (_, after), image, *values in zip(block, images, *columns, strict=True):
+                self._position = after
+                yield image, *values
+
+
+class FDSLMapDataset(Dataset[Any]):
+    """The same positions by index, for samplers: ``dataset[p]`` is what ``FDSLDataset`` delivers at position p.
+
+    Args:
+        dataset: a preset name or a formula's configuration.
+        size: number of samples, and so ``len``.
+        return_ids: also return the content id.
+        **keywords: as for :class:`FDSLDataset`: image_size, device, seed, dtype, normalize, ...
+
+    Example:
+        >>> image, label = FDSLMapDataset("rcdb-1k", size=1000, image_size=64, device="cpu")[17]
+    """
+
+    def __init__(self, dataset: str | Formula, size: int, *, return_ids: bool = False, **keywords: Any) -> None:
+        self.source = Source(dataset, **keywords)
+        self.size = checks.integer("size", size, 1, MAX_POSITION)
+        self.return_ids = return_ids
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels are 0 .. num_classes - 1."""
+        return self.source.formula.num_classes
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """Several samples in one drawing; DataLoader's fetcher calls this."""
+        if get_worker_info() is not None and self.source.device.type == "cuda":
+            raise RuntimeError(
+                "device: received 'cuda' in a DataLoader worker; pass num_workers=0, or device='cpu' to the dataset."
+            )
+        for index in indices:
+            if not -self.size <= index < self.size:
+                raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
+        positions = np.asarray(indices, np.int64) % self.size
+        images, *numbers = self.source.batch(positions, self.return_ids)
+        return [(image, *values) for image, *values in zip(images, *(c.tolist() for c in numbers), strict=True)]
+
+
+def _json(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,73 @@
+"""Preset names and the frozen configurations, with provenance, that they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from dataclasses import dataclass
+from typing import Any
+
+from fdsl_gpu import checks
+from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
+from fdsl_gpu.formulas.rcdb import RCDB
+
+_CVPR_2022 = "Kataoka et al., Replacing labeled real-image datasets with auto-generated contours, CVPR 2022"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration and where its settings come from."""
+
+    formula: Formula
+    provenance: str
+
+
+PRESETS: dict[str, Preset] = {
+    "exfractaldb-1k": Preset(ExFractalDB(num_classes=1_000), _CVPR_2022),
+    "exfractaldb-21k": Preset(ExFractalDB(num_classes=21_000), _CVPR_2022),
+    "rcdb-1k": Preset(RCDB(num_classes=1_000), _CVPR_2022),
+    "rcdb-21k": Preset(RCDB(num_classes=21_000), _CVPR_2022),
+    "rcdb-50k": Preset(RCDB(num_classes=50_000), _CVPR_2022),
+}
+
+
+def list_datasets(filter: str = "") -> list[str]:
+    """Names that ``FDSLDataset`` and ``render`` know.
+
+    Args:
+        filter: keep names that contain this text, or match it if it has wildcards (``"*-1k"``).
+
+    Example:
+        >>> list_datasets("rcdb")
+        ['rcdb-1k', 'rcdb-21k', 'rcdb-50k']
+    """
+    pattern = filter if any(sign in filter for sign in "*?[") else f"*{filter}*"
+    return [name for name in sorted(PRESETS) if fnmatch.fnmatch(name, pattern)]
+
+
+def formula(dataset: str | Formula, **options: Any) -> Formula:
+    """The configuration behind a preset name (or a configuration itself), with options replaced; None keeps one.
+
+    Raises:
+        ValueError: unknown name or bad value. TypeError: an option that this formula does not have.
+    """
+    if isinstance(dataset, str):
+        dataset = PRESETS[checks.choice("dataset", dataset.lower(), sorted(PRESETS))].formula
+    elif not isinstance(dataset, Formula):
+        raise TypeError(
+            f"dataset: received {dataset!r} ({type(dataset).__name__}); allowed: a preset name or a Formula. "
+            "fdsl_gpu.list_datasets() lists the names."
+        )
+    options = {name: value for name, value in options.items() if value is not None}
+    fields = {field.name for field in dataclasses.fields(dataset)}
+    for name in options:
+        if name not in fields:
+            raise TypeError(
+                f"{name}: not an option of {dataset.NAME}; allowed: {', '.join(sorted(fields))}. "
+                f"See help(fdsl_gpu.formulas.{dataset.NAME})."
+            )
+    limit = dataset.num_classes
+    if options.get("num_classes") is not None and options.get("class_table") is None:
+        checks.integer("num_classes", options["num_classes"], 1, limit, "Choose a larger preset for more classes.")
+    return dataclasses.replace(dataset, **options)

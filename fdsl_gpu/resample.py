@@ -1,0 +1,103 @@
+"""Filter coefficients of Pillow's antialiased resize, as integers.
+
+Pillow resamples 8-bit pictures in two passes, horizontal then vertical, each
+
+    out[o] = clip((2**21 + sum_t weights[o, t] * in[first[o] + t]) >> 22, 0, 255)
+
+with bytes between the passes and weights of 22 fractional bits (``src/libImaging/Resample.c`` of Pillow). The filter is
+stretched by the scale when it shrinks a picture, which is the antialiasing. Only +, -, *, / and truncation of doubles
+are used, in Pillow's order, so the integers are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+PRECISION_BITS = 22
+"""Fractional bits of a weight: 32 less 8 for the byte and 2 for what negative weights add."""
+
+MAX_SIZE = 8192
+"""Largest side: beyond it, the rounding of more than 2**14 weights could move a constant picture."""
+
+
+def _bilinear(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.abs(x)
+    return np.where(x < 1.0, 1.0 - x, 0.0)
+
+
+def _bicubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    a = -0.5
+    x = np.abs(x)
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
+
+
+_FILTERS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], float]] = {
+    "bilinear": (_bilinear, 1.0),
+    "bicubic": (_bicubic, 2.0),
+}
+
+
+@lru_cache(maxsize=1024)
+def coefficients(
+    in_size: int, out_size: int, interpolation: Interpolation = "bilinear"
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Where each output pixel's window begins, and its weights.
+
+    Windows that Pillow cuts short at a border are moved inside and padded with zero weights, so that every window has
+    the same number of taps and none reaches past the border.
+
+    Args:
+        in_size: pixels of the source along one axis, 1 .. MAX_SIZE.
+        out_size: pixels of the result along this axis, 1 .. MAX_SIZE.
+        interpolation: "bilinear" or "bicubic".
+
+    Returns:
+        ``first`` int32 [out] and ``weights`` int32 [out, taps], read-only; first + taps <= in_size. The absolute
+        weights of a row sum to less than 1.5 * 2**22, so the sum of a window fits in int32.
+
+    Raises:
+        ValueError: a size outside the range, or an unknown interpolation.
+    """
+    for name, size in (("in_size", in_size), ("out_size", out_size)):
+        if not 1 <= size <= MAX_SIZE:
+            raise ValueError(f"{name}={size}: must be in 1 .. {MAX_SIZE}; choose a smaller canvas or image size")
+    if interpolation not in _FILTERS:
+        raise ValueError(
+            f"interpolation={interpolation!r}: must be one of {get_args(Interpolation)}; choose one of them"
+        )
+    kernel, radius = _FILTERS[interpolation]
+    scale = in_size / out_size
+    stretch = max(scale, 1.0)
+    support = radius * stretch
+    center = (np.arange(out_size) + 0.5) * scale
+    low = np.maximum((center - support + 0.5).astype(np.int64), 0)
+    high = np.minimum((center + support + 0.5).astype(np.int64), in_size)
+
+    # Column by column, because the order of a sum of doubles is part of the result.
+    columns = math.ceil(support) * 2 + 1
+    real = np.zeros((out_size, columns))
+    total = np.zeros(out_size)
+    for t in range(columns):
+        real[:, t] = np.where(low + t < high, kernel((t + low - center + 0.5) * (1.0 / stretch)), 0.0)
+        total += real[:, t]
+    real /= np.where(total == 0.0, 1.0, total)[:, None]
+    rounded = (real * (1 << PRECISION_BITS) + np.where(real < 0, -0.5, 0.5)).astype(np.int32)
+
+    taps = int((high - low).max())
+    first = np.minimum(low, in_size - taps)
+    weights = np.zeros((out_size, taps), np.int32)
+    rows, slots = np.nonzero(np.arange(columns) < (high - low)[:, None])
+    weights[rows, slots + (low - first)[rows]] = rounded[rows, slots]
+    first32 = first.astype(np.int32)
+    first32.flags.writeable = weights.flags.writeable = False
+    return first32, weights

@@ -1,0 +1,277 @@
+"""Write-out, the last stage: uint8 planes [B, P, S, S] to a training batch [B, C, H, W].
+
+The planes are resized with antialiasing, exactly as Pillow does (``fdsl_gpu.resample``), normalised by a table of 256
+values, exactly as torchvision's ToTensor and Normalize do, and stored as uint8, float16, bfloat16 or float32 in any
+layout. Each twin, Triton and numba, handles table and batch as words of 1, 2 or 4 bytes, so they agree in every bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fdsl_gpu import checks
+from fdsl_gpu.render.backend import backend_for, load_kernels
+from fdsl_gpu.resample import MAX_SIZE, Interpolation, coefficients
+
+Normalize: TypeAlias = Literal["imagenet", "half"] | tuple[Sequence[float] | float, Sequence[float] | float] | None
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+_NORMALIZATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5,), (0.5,)),
+}
+
+
+class WriteOut:
+    """Turns planes into batches, for one pair of sizes on one device.
+
+    Calls may run on several threads for the numba backend. For Triton, whose scratch memory is kept between calls, use
+    one object a stream.
+
+    Args:
+        canvas_size: side of the planes, S pixels.
+        image_size: side of the batch's images, H = W pixels; equal to ``canvas_size``, no byte is changed.
+        planes: P, 1 (grey) or 3 (red, green, blue).
+        channels: C, 1 or 3. One channel of three planes is ITU-R 601-2 luma as Pillow's ``convert("L")``, taken after
+            the resize; three channels of one plane repeat it.
+        dtype: of the batch: torch.float32, float16, bfloat16 or uint8.
+        normalize: see :func:`normalisation_table`.
+        interpolation: "bilinear" or "bicubic", with antialiasing.
+        device: where planes and batches are.
+        backend: "numba" or "triton"; None chooses by device.
+
+    Raises:
+        ValueError, TypeError: an argument is not allowed.
+
+    Example:
+        >>> write = WriteOut(512, 224, planes=1, backend="numba")
+        >>> batch = write.empty(8)
+        >>> write(torch.zeros(8, 1, 512, 512, dtype=torch.uint8), batch)
+    """
+
+    def __init__(
+        self,
+        canvas_size: int,
+        image_size: int,
+        planes: int,
+        channels: int = 3,
+        dtype: torch.dtype = torch.float32,
+        normalize: Normalize = "imagenet",
+        interpolation: Interpolation = "bilinear",
+        device: torch.device | str = "cpu",
+        backend: Literal["numba", "triton"] | None = None,
+    ) -> None:
+        self.check(image_size, planes, channels, dtype, normalize, interpolation)
+        self.canvas_size = checks.integer("canvas_size", canvas_size, 1, MAX_SIZE)
+        self.image_size = checks.integer("image_size", image_size, 1, MAX_SIZE)
+        self.planes, self.channels, self.dtype = planes, channels, dtype
+        self.device = torch.device(device)
+        self.backend = checks.choice("backend", backend or backend_for(self.device), ("numba", "triton"))
+        if self.backend == "numba" and self.device.type != "cpu":
+            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self._word = _WORDS[dtype.itemsize]
+        first, weights = coefficients(canvas_size, image_size, interpolation)
+        # Tap-major: neighbouring outputs read neighbouring weights.
+        self._first = torch.tensor(first, device=self.device)
+        self._weights = torch.tensor(weights.T.copy(), device=self.device)
+        self._table = normalisation_table(dtype, normalize, channels).view(self._word).to(self.device)
+        self._scratch = torch.empty(0, dtype=torch.uint8, device=self.device)
+        if self.backend == "numba":
+            self._arrays = tuple(tensor.numpy() for tensor in (self._first, self._weights, self._table))
+
+    @staticmethod
+    def check(
+        image_size: int,
+        planes: int,
+        channels: int,
+        dtype: torch.dtype,
+        normalize: Normalize,
+        interpolation: Interpolation,
+    ) -> None:
+        """Raise ValueError or TypeError for an argument that the constructor would refuse; touches no device."""
+        checks.integer("image_size", image_size, 1, MAX_SIZE)
+        checks.choice("planes", planes, (1, 3))
+        checks.choice("channels", channels, (1, 3))
+        checks.choice("interpolation", interpolation, ("bilinear", "bicubic"))
+        normalisation_table(dtype, normalize, channels)
+
+    def empty(
+        self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
+    ) -> Tensor:
+        """An uninitialised batch [batch_size, C, H, W] to write into; ``pin_memory`` is for CPU batches."""
+        shape = (batch_size, self.channels, self.image_size, self.image_size)
+        return torch.empty(
+            shape, dtype=self.dtype, device=self.device, memory_format=memory_format, pin_memory=pin_memory
+        )
+
+    def __call__(self, planes: Tensor, out: Tensor) -> None:
+        """Fill a batch.
+
+        Args:
+            planes: uint8 [B, P, S, S], contiguous; left as it is.
+            out: dtype [B, C, H, W], any strides without overlap; contiguous and channels_last are fast.
+
+        Raises:
+            ValueError: a shape, dtype, device or layout that does not fit.
+        """
+        self._check_tensors(planes, out)
+        if not planes.shape[0]:
+            return
+        words = out.view(self._word)
+        if self.backend == "numba":
+            self._run_numba(planes, words)
+        else:
+            self._run_triton(planes, words)
+
+    def _run_numba(self, planes: Tensor, words: Tensor) -> None:
+        from fdsl_gpu.cpu_kernels import write_out as kernels
+
+        first, weights, table = self._arrays
+        strides = words.stride()
+        flat = words.as_strided((1 + _reach(words.shape, strides),), (1,)).numpy()
+        batch, side, width = planes.shape[0], self.canvas_size, self.image_size
+        pictures = planes.numpy()
+        if side != width:
+            # Not kept, so that threads may share this object.
+            pictures = np.empty((batch, self.planes, width, width), np.uint8)
+            kernels.resize(
+                planes.view(-1, side, side).numpy(), first, weights, pictures.reshape(batch * self.planes, width, width)
+            )
+        kernels.write(pictures, table, flat, *strides, self.channels)
+
+    def _run_triton(self, planes: Tensor, words: Tensor) -> None:
+        kernels = load_kernels("write_out")
+        batch, side, width = planes.shape[0], self.canvas_size, self.image_size
+        sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else len(self._weights)}
+        options: dict[str, Any] = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": False}
+        source = planes
+        packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
+        with torch.cuda.device_of(planes):
+            if side != width:
+                source = self._reserve(batch)
+                block, grid = kernels.tiles(side, width)
+                kernels.horizontal[(batch * self.planes, *grid)](
+                    planes, self._first, self._weights, source, **sizes, **block, **options
+                )
+            block, grid = kernels.tiles(width, width * self.channels if packed else width)
+            kernels.write[(batch, *grid)](
+                source,
+                self._first,
+                self._weights,
+                self._table,
+                words,
+                *words.stride(),
+                **sizes,
+                PLANES=self.planes,
+                CHANNELS=self.channels,
+                TABLE=self.dtype != torch.uint8,
+                PACKED=packed,
+                **block,
+                **options,
+            )
+
+    def _reserve(self, batch: int) -> Tensor:
+        """Scratch uint8 [batch, P, S, W] for the rows between the passes."""
+        if len(self._scratch) < batch:
+            shape = (batch, self.planes, self.canvas_size, self.image_size)
+            self._scratch = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        return self._scratch[:batch]
+
+    def _check_tensors(self, planes: Tensor, out: Tensor) -> None:
+        side, width = self.canvas_size, self.image_size
+        batch = planes.shape[0] if planes.dim() else 0
+        for name, tensor, dtype, shape in (
+            ("planes", planes, torch.uint8, (batch, self.planes, side, side)),
+            ("out", out, self.dtype, (batch, self.channels, width, width)),
+        ):
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"{name}: received shape {tuple(tensor.shape)}; allowed: {('B', *shape[1:])}, the same B for "
+                    "planes and out. Make a WriteOut for these sizes, or take out from its empty()."
+                )
+            if tensor.dtype != dtype:
+                raise ValueError(f"{name}: received {tensor.dtype}; allowed: {dtype}. Convert it, or use empty().")
+            device = tensor.device
+            if device.type != self.device.type or self.device.index not in (None, device.index):
+                raise ValueError(f"{name}: received one on {device}; allowed: {self.device}. Move it there.")
+        if not planes.is_contiguous():
+            raise ValueError(f"planes: received strides {planes.stride()}; allowed: contiguous. Call contiguous().")
+        if _overlaps(out):
+            raise ValueError(
+                f"out: received shape {tuple(out.shape)} with strides {out.stride()}; allowed: elements that do not "
+                "share memory, an image within 2**31 elements. Use empty(), or contiguous() of the tensor."
+            )
+
+
+def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
+    """The offset of the last element, in elements."""
+    return sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+
+
+def _overlaps(out: Tensor) -> bool:
+    """Whether two elements may share memory, or an image reaches beyond int32 offsets."""
+    reach = 0
+    for stride, size in sorted(zip(out.stride(), out.shape, strict=True)):
+        if size > 1 and stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return reach >= 2**31 and _reach(out.shape[1:], out.stride()[1:]) >= 2**31
+
+
+def normalisation_table(dtype: torch.dtype, normalize: Normalize, channels: int) -> Tensor:
+    """What each byte becomes: [channels, 256] of ``dtype``, computed on the CPU.
+
+    A float is ``byte / 255`` as torchvision's ToTensor makes it, then ``(x - mean) / std`` as its Normalize, each step
+    in float32, rounded to ``dtype`` at the end.
+
+    Args:
+        dtype: torch.float32, float16, bfloat16 or uint8.
+        normalize: "imagenet"; "half" (mean and std 0.5, images in [-1, 1]); (mean, std), each one number, or one a
+            channel; None for no normalisation, which is all that uint8 allows. For one channel the averages of three
+            numbers are taken, as timm's loader does (``timm.data.loader.adapt_to_chs``).
+        channels: 1 or 3.
+
+    Raises:
+        ValueError, TypeError: an argument is not allowed.
+    """
+    checks.choice("dtype", dtype, _DTYPES)
+    byte = torch.arange(256, dtype=torch.uint8).expand(channels, 256)
+    if dtype == torch.uint8:
+        if normalize is not None:
+            raise ValueError(
+                f"normalize: received {normalize!r} with dtype torch.uint8; allowed: None. Pass normalize=None, or a "
+                "float dtype."
+            )
+        return byte.contiguous()
+    table = byte.float().div(255)
+    if normalize is not None:
+        mean, std = _mean_std(normalize, channels)
+        table = table.sub(mean).div(std)
+    return table.to(dtype)
+
+
+def _mean_std(normalize: Any, channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, float32 [channels, 1]."""
+    if isinstance(normalize, str):
+        normalize = _NORMALIZATIONS.get(normalize, normalize)
+    try:
+        mean, std = normalize
+        numbers = [np.atleast_1d(np.asarray(values, np.float64)) for values in (mean, std)]
+    except (TypeError, ValueError):
+        numbers = []
+    fits = numbers and all(n.ndim == 1 and n.size in (1, 3) and np.isfinite(n).all() for n in numbers)
+    if isinstance(normalize, str) or not fits or (numbers[1] <= 0).any():
+        raise ValueError(
+            f"normalize: received {normalize!r}; allowed: 'imagenet', 'half', None, or (mean, std), each a number or "
+            "three, std above zero, on the scale 0 .. 1. Use ((0.5,), (0.5,)), for example."
+        )
+    if channels == 1:
+        numbers = [n.mean(keepdims=True) for n in numbers]
+    mean, std = (torch.tensor(np.broadcast_to(n, channels).copy(), dtype=torch.float32)[:, None] for n in numbers)
+    return mean, std

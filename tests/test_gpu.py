@@ -1,0 +1,60 @@
+"""What only a GPU can show: its bytes are the CPU's bytes, and drawing never waits for the device."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fdsl_gpu
+from fdsl_gpu import FDSLDataset, FDSLLoader
+
+pytestmark = pytest.mark.gpu
+
+FORMULAS: list[tuple[str, dict[str, Any]]] = [
+    ("rcdb-1k", {}),
+    ("rcdb-1k", {"background": "black", "canvas_size": 257}),
+    ("exfractaldb-1k", {}),
+    ("exfractaldb-1k", {"viewpoint": "ring", "upright": True}),
+]
+NAMES = ["rcdb", "rcdb-black-257", "exfractaldb", "exfractaldb-ring"]
+
+
+@pytest.mark.parametrize(("name", "options"), FORMULAS, ids=NAMES)
+@pytest.mark.parametrize("image_size", [63, 224, 512])
+def test_gpu_render_equals_cpu_render(name: str, options: dict[str, Any], image_size: int) -> None:
+    labels, instances = np.arange(100) * 9, np.arange(100) * 7
+    images = [
+        fdsl_gpu.render(name, labels, instances, image_size=image_size, device=device, **options).cpu()
+        for device in ("cpu", "cuda")
+    ]
+    assert torch.equal(*images)
+
+
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_gpu_stream_equals_cpu_stream(name: str, dtype: torch.dtype, layout: torch.memory_format) -> None:
+    streams = [FDSLDataset(name, 96, 224, device, dtype=dtype, memory_format=layout) for device in ("cpu", "cuda")]
+    for (cpu_images, cpu_labels), (gpu_images, gpu_labels), _ in zip(*streams, range(3), strict=False):
+        assert gpu_images.device.type == "cuda"
+        assert gpu_images.is_contiguous(memory_format=layout)
+        assert torch.equal(cpu_labels, gpu_labels.cpu())
+        assert torch.equal(cpu_images.view(torch.uint8), gpu_images.cpu().view(torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
+def test_gpu_stream_never_waits_for_the_device(name: str) -> None:
+    stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16))
+    next(stream)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        next(stream)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_gpu_loader_delivers_the_stream() -> None:
+    dataset = FDSLDataset("exfractaldb-1k", 32, device="cuda")
+    for (images, _), (expected, _), _ in zip(FDSLLoader(dataset), dataset, range(3), strict=False):
+        assert torch.equal(images, expected)

@@ -1,0 +1,45 @@
+"""What the package promises to offer, and what importing it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fdsl_gpu
+
+
+def test_public_names() -> None:
+    assert sorted(fdsl_gpu.__all__) == [
+        "FDSLDataset",
+        "FDSLLoader",
+        "FDSLMapDataset",
+        "__version__",
+        "geometry",
+        "list_datasets",
+        "render",
+    ]
+    for name in fdsl_gpu.__all__:
+        assert hasattr(fdsl_gpu, name)
+        assert name == "__version__" or getattr(fdsl_gpu, name).__doc__
+
+
+def test_import_needs_no_triton_and_no_cuda() -> None:
+    code = (
+        "import sys; sys.modules['triton'] = None; import fdsl_gpu\n"
+        "images, labels = next(iter(fdsl_gpu.FDSLDataset('rcdb-1k', 2, 32, 'cpu', canvas_size=64)))\n"
+        "assert images.shape == (2, 3, 32, 32)\n"
+        "import torch; assert not torch.cuda.is_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_is_light() -> None:
+    # numba, timm and the kernels load when they are first used.
+    code = "import sys, fdsl_gpu; print([m for m in ('numba', 'timm', 'triton_kernels.ifs') if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.strip() == "[]"
+
+
+@pytest.mark.parametrize(("pattern", "count"), [("", 5), ("rcdb", 3), ("*-1k", 2), ("nothing", 0)])
+def test_list_datasets(pattern: str, count: int) -> None:
+    assert len(fdsl_gpu.list_datasets(pattern)) == count
