@@ -35,7 +35,7 @@ class StoredImages(AbstractContextManager["StoredImages"]):
         for index, image in enumerate(images):
             path = Path(self._folder.name) / f"{index % 8}" / f"{index}.jpg"
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path, quality=90)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(path, quality=96)
 
     @property
     def mean_bytes(self) -> float:

@@ -184,8 +184,10 @@ def test_write_out_fills_any_layout_and_nothing_else(dtype, layout):
             assert (whole == byte).all()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("planes", "channels"), [(1, 3), (3, 3), (1, 1), (3, 1)])
+@pytest.mark.parametrize(
+    ("planes", "channels", "layout"),
+    [*((p, 3, layout) for p in (1, 3) for layout in LAYOUTS), (1, 1, "contiguous"), (3, 1, "contiguous")],
+)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_twins_write_the_same_bytes(interpreter, dtype, planes, channels, layout):
     batch = planes_of(pictures(32)[:3], planes)

@@ -1,15 +1,11 @@
-"""Nested polygons on a grey canvas: vertices by a noisy recurrence, lines by Pillow's rule, in painter's order.
+"""Contours on a GPU: nested noisy polygons, the twin of ``fdsl_gpu.cpu_kernels.contour``.
 
-``vertices`` (one program an image and block of vertices) turns records of ``fdsl_gpu.records.CONTOURS`` into packed
-vertices int32 [B, K, V], ``(x & 0xffff) | y << 16``, and greys uint8 [B, K]. The sum over lines runs in registers, so
-its order is the same everywhere.
+Three kernels. ``vertices`` turns records into vertex words, int32 [B, K, V] holding x & 0xffff | y << 16, and a grey
+level a line, uint8 [B, K]. ``raster`` draws the sides of the closed polygons into an int32 canvas [B, S, S], where the
+larger of (line + 1) << 8 | grey wins, so that the order of execution does not matter. ``resolve`` turns the canvas
+into uint8 planes [B, 1, S, S] and clears it for the next images.
 
-``raster`` (one program an image and line) draws closed polygons into an int32 canvas [B, S, S] with the maximum of
-``(line + 1) << 8 | grey``: the last line wins whatever the order of execution. ``resolve`` turns the canvas into planes
-uint8 [B, 1, S, S]. Lines are those of ``PIL.ImageDraw.line`` with width 1, in integers.
-
-Float arithmetic is IEEE float32 in the order written, without fused multiply-add. The CPU twin is
-``fdsl_gpu/cpu_kernels/contour.py``.
+float32 in the stated order, no fused operations (launch with enable_fp_fusion=False); the raster is integers only.
 """
 
 import triton
@@ -17,13 +13,8 @@ import triton.language as tl
 
 from triton_kernels.philox import philox4x32
 
-NUM_WARPS = 4
-VERTEX_BLOCK = 128
-SEGMENT_BLOCK = 128
-RESOLVE_BLOCK = 1024
-
-# Word offsets in a record of 16 words.
-RECORD_WORDS = tl.constexpr(16)
+# Word offsets in a record (``fdsl_gpu.records.CONTOURS``).
+WORDS = tl.constexpr(16)
 VERTICES = tl.constexpr(0)
 LINES = tl.constexpr(1)
 SEQUENCE_LOW = tl.constexpr(2)
@@ -42,10 +33,9 @@ NOISE = tl.constexpr(13)
 
 @triton.jit
 def _noise(word, gradients_ptr):
-    """Perlin noise of a random word, without its factor 0.4."""
-    u = word.to(tl.uint64) * 10000
-    cell = (u >> 32).to(tl.int32) & 255
-    t = ((u & 0xFFFFFFFF) >> 8).to(tl.int32).to(tl.float32) * (1.0 / 16777216.0)
+    """Perlin noise / 0.4 at word / 2**32 * 10000."""
+    cell = (tl.umulhi(word, tl.full(word.shape, 10000, tl.uint32)) & 255).to(tl.int32)
+    t = ((word * 10000) >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
     s = ((t * t) * t) * (t * (t * 6.0 - 15.0) + 10.0)
     left = tl.load(gradients_ptr + cell)
     right = tl.load(gradients_ptr + ((cell + 1) & 255))
@@ -53,164 +43,201 @@ def _noise(word, gradients_ptr):
 
 
 @triton.jit
-def _pixel(x):
-    """Truncated toward zero, held in int16."""
-    return tl.minimum(tl.maximum(x, -32768.0), 32767.0).to(tl.int32)
+def _pack(x, y):
+    """Vertex words: truncated toward zero, clamped to int16."""
+    x = tl.minimum(tl.maximum(x, -32768.0), 32767.0).to(tl.int32)
+    y = tl.minimum(tl.maximum(y, -32768.0), 32767.0).to(tl.int32)
+    return (x & 0xFFFF) | (y << 16)
 
 
 @triton.jit
+def _draw_greys(ints_ptr, greys_ptr, num_lines, max_lines, key0, key1, GREY_STREAM: tl.constexpr, BLOCK: tl.constexpr):
+    low = tl.load(ints_ptr + SEQUENCE_LOW)
+    high = tl.load(ints_ptr + SEQUENCE_HIGH) | (GREY_STREAM << 24)
+    levels = tl.load(ints_ptr + GREY_LEVELS).to(tl.uint32)
+    first = 0
+    while first < num_lines:
+        line = first + tl.arange(0, BLOCK)
+        word_0, word_1, word_2, word_3 = philox4x32(line >> 2, 0, low, high, key0, key1)
+        even = tl.where((line & 2) == 0, word_0, word_2)
+        odd = tl.where((line & 2) == 0, word_1, word_3)
+        word = tl.where((line & 1) == 0, even, odd)
+        grey = tl.minimum(tl.umulhi(word, word * 0 + levels).to(tl.int32), 255)
+        tl.store(greys_ptr + line, grey.to(tl.uint8), mask=line < max_lines)
+        first += BLOCK
+
+
+@triton.jit(do_not_specialize=["key0", "key1"])
 def vertices(
     ints_ptr,
     reals_ptr,
-    k0,
-    k1,
     angles_ptr,
     gradients_ptr,
-    words_ptr,
+    vertices_ptr,
     greys_ptr,
+    key0,
+    key1,
+    max_lines,
+    max_vertices,
     NOISE_STREAM: tl.constexpr,
     GREY_STREAM: tl.constexpr,
-    MAX_LINES: tl.constexpr,
-    MAX_VERTICES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Packed vertices int32 [B, MAX_LINES, MAX_VERTICES] and greys uint8 [B, MAX_LINES]. Grid (B, vertex blocks).
-
-    Lines are made in twos, so ``MAX_LINES`` is even; what lies beyond the lines of a record is undefined.
-    """
+    """Fill vertex words [B, max_lines, max_vertices] and greys; a program is (image, block of vertices)."""
     image = tl.program_id(0).to(tl.int64)
-    ints_ptr += image * RECORD_WORDS
-    reals_ptr += image * RECORD_WORDS
-    count = tl.load(ints_ptr + VERTICES)
-    lines = tl.load(ints_ptr + LINES)
-    first = tl.program_id(1) * BLOCK
-    # Past the last vertex there is nothing to do; a bound of zero lines ends the program.
-    lines = tl.where(first < count, lines, 0)
-    v = first + tl.arange(0, BLOCK)
-    inside = v < count
-    low = tl.load(ints_ptr + SEQUENCE_LOW)
-    high = tl.load(ints_ptr + SEQUENCE_HIGH)
-    row = count * (count - 1) // 2
-    at = row + tl.minimum(v, count - 1)
-    cosine = tl.load(angles_ptr + at * 2)
-    sine = tl.load(angles_ptr + at * 2 + 1)
-    turn_1 = row + (tl.load(ints_ptr + WAVE_1) % count * v) % count
-    turn_2 = row + (tl.load(ints_ptr + WAVE_2) % count * v) % count
-    waves = tl.load(angles_ptr + turn_1 * 2 + 1) + tl.load(angles_ptr + turn_2 * 2 + 1)
-    growth = tl.load(reals_ptr + STEP) + tl.load(reals_ptr + WAVE) * waves
+    block = tl.program_id(1)
+    ints_ptr += image * WORDS
+    reals_ptr += image * WORDS
+    num_vertices = tl.minimum(tl.load(ints_ptr + VERTICES), max_vertices)
+    num_lines = tl.minimum(tl.load(ints_ptr + LINES), max_lines)
+    if block * BLOCK >= num_vertices:
+        return
+    if block == 0:
+        _draw_greys(ints_ptr, greys_ptr + image * max_lines, num_lines, max_lines, key0, key1, GREY_STREAM, BLOCK)
+
+    v = block * BLOCK + tl.arange(0, BLOCK)
+    live = v < num_vertices
+    angles_ptr += num_vertices * (num_vertices - 1)
+    cosine = tl.load(angles_ptr + 2 * v, mask=live, other=0.0)
+    sine = tl.load(angles_ptr + 2 * v + 1, mask=live, other=0.0)
+    corner_1 = (tl.load(ints_ptr + WAVE_1) % num_vertices) * v % num_vertices
+    corner_2 = (tl.load(ints_ptr + WAVE_2) % num_vertices) * v % num_vertices
+    wave_1 = tl.load(angles_ptr + 2 * corner_1 + 1, mask=live, other=0.0)
+    wave_2 = tl.load(angles_ptr + 2 * corner_2 + 1, mask=live, other=0.0)
+    growth = tl.load(reals_ptr + STEP) + tl.load(reals_ptr + WAVE) * (wave_1 + wave_2)
+    # The noise is 0.4 * (...); the factor is taken once an image.
     amount = tl.load(reals_ptr + NOISE) * 0.4
     x = tl.load(reals_ptr + CENTER_X) + cosine * tl.load(reals_ptr + RADIUS_X)
     y = tl.load(reals_ptr + CENTER_Y) + sine * tl.load(reals_ptr + RADIUS_Y)
+    low = tl.load(ints_ptr + SEQUENCE_LOW)
+    high = tl.load(ints_ptr + SEQUENCE_HIGH) | (NOISE_STREAM << 24)
 
-    words_ptr += image * (MAX_LINES * MAX_VERTICES) + v
-    k = 0
-    while k < lines:
-        w0, w1, w2, w3 = philox4x32(v * 0 + (k >> 1), v, low + v * 0, (high | (NOISE_STREAM << 24)) + v * 0, k0, k1)
-        x += cosine * (growth - amount * _noise(w0, gradients_ptr))
-        y += sine * (growth - amount * _noise(w1, gradients_ptr))
-        tl.store(words_ptr + k * MAX_VERTICES, (_pixel(x) & 0xFFFF) | (_pixel(y) << 16), mask=inside)
-        x += cosine * (growth - amount * _noise(w2, gradients_ptr))
-        y += sine * (growth - amount * _noise(w3, gradients_ptr))
-        tl.store(words_ptr + (k + 1) * MAX_VERTICES, (_pixel(x) & 0xFFFF) | (_pixel(y) << 16), mask=inside)
-        k += 2
-
-    if first == 0:
-        levels = tl.load(ints_ptr + GREY_LEVELS).to(tl.uint64)
-        for start in range(0, MAX_LINES, BLOCK):
-            line = start + tl.arange(0, BLOCK)
-            w0, w1, w2, w3 = philox4x32(line >> 2, line * 0, low + line * 0, (high | (GREY_STREAM << 24)) + line * 0, k0, k1)
-            word = tl.where((line & 2) == 0, tl.where((line & 1) == 0, w0, w1), tl.where((line & 1) == 0, w2, w3))
-            grey = tl.minimum(((word.to(tl.uint64) * levels) >> 32).to(tl.int32), 255)
-            tl.store(greys_ptr + image * MAX_LINES + line, grey.to(tl.uint8), mask=line < lines)
+    row_ptr = vertices_ptr + image * max_lines * max_vertices
+    line = 0
+    while line < num_lines:
+        word_0, word_1, word_2, word_3 = philox4x32(line >> 1, v, low, high, key0, key1)
+        x += cosine * (growth - amount * _noise(word_0, gradients_ptr))
+        y += sine * (growth - amount * _noise(word_1, gradients_ptr))
+        tl.store(row_ptr + v, _pack(x, y), mask=live)
+        x += cosine * (growth - amount * _noise(word_2, gradients_ptr))
+        y += sine * (growth - amount * _noise(word_3, gradients_ptr))
+        # max_lines is even, so a row follows even after an odd last line.
+        tl.store(row_ptr + max_vertices + v, _pack(x, y), mask=live)
+        row_ptr += 2 * max_vertices
+        line += 2
 
 
 @triton.jit
 def raster(
-    ints_ptr,
-    words_ptr,
-    greys_ptr,
-    canvas_ptr,
-    SIZE: tl.constexpr,
-    MAX_LINES: tl.constexpr,
-    MAX_VERTICES: tl.constexpr,
-    BLOCK: tl.constexpr,
+    ints_ptr, vertices_ptr, greys_ptr, canvas_ptr, max_lines, max_vertices, size, BLOCK: tl.constexpr
 ):
-    """Draw closed polygons into canvas int32 [B, SIZE, SIZE], zeroed before. Grid (B, MAX_LINES).
+    """Draw polygons into the canvas [B, size, size]; a program is (image, line), a lane one side.
 
-    A lane draws a segment from its start up to, not including, its end, which starts the next one; a segment without
-    length is a point. Segments whose bounding box misses the canvas are dropped, and steps outside it store nothing.
+    Pillow's rule: from the start, n pixels along the longer axis (n the difference there, at least 1), the error
+    deciding when to step along the other. A side leaves its last pixel to the next one.
     """
     image = tl.program_id(0).to(tl.int64)
-    k = tl.program_id(1)
-    ints_ptr += image * RECORD_WORDS
-    count = tl.load(ints_ptr + VERTICES)
-    count = tl.where(k < tl.load(ints_ptr + LINES), count, 0)
-    words_ptr += (image * MAX_LINES + k) * MAX_VERTICES
-    canvas_ptr += image * (SIZE * SIZE)
-    value = ((k + 1) << 8) | tl.load(greys_ptr + image * MAX_LINES + k).to(tl.int32)
-    first = 0
-    while first < count:
-        v = first + tl.arange(0, BLOCK)
-        here = tl.minimum(v, count - 1)
-        following = tl.where(here + 1 < count, here + 1, 0)
-        start = tl.load(words_ptr + here)
-        end = tl.load(words_ptr + following)
-        x, y = (start << 16) >> 16, start >> 16
+    line = tl.program_id(1)
+    ints_ptr += image * WORDS
+    num_vertices = tl.minimum(tl.load(ints_ptr + VERTICES), max_vertices)
+    if line >= tl.load(ints_ptr + LINES):
+        return
+    vertices_ptr += (image * max_lines + line) * max_vertices
+    canvas_ptr += image * size * size
+    value = ((line + 1) << 8) | tl.load(greys_ptr + image * max_lines + line).to(tl.int32)
+
+    block = 0
+    while block < num_vertices:
+        v = block + tl.arange(0, BLOCK)
+        live = v < num_vertices
+        start = tl.load(vertices_ptr + v, mask=live, other=0)
+        end = tl.load(vertices_ptr + tl.where(v + 1 < num_vertices, v + 1, 0), mask=live, other=0)
+        x0, y0 = (start << 16) >> 16, start >> 16
         x1, y1 = (end << 16) >> 16, end >> 16
-        missed = (tl.maximum(x, x1) < 0) | (tl.maximum(y, y1) < 0)
-        missed = missed | (tl.minimum(x, x1) >= SIZE) | (tl.minimum(y, y1) >= SIZE)
-        dx, dy = tl.abs(x1 - x), tl.abs(y1 - y)
-        step_x, step_y = tl.where(x1 > x, 1, -1), tl.where(y1 > y, 1, -1)
+        # A bounding box beyond an edge shows in the sign bit.
+        beyond = (x0 & x1) | (y0 & y1) | ((size - 1 - x0) & (size - 1 - x1)) | ((size - 1 - y0) & (size - 1 - y1))
+        dx, dy = tl.abs(x1 - x0), tl.abs(y1 - y0)
+        step_x, step_y = tl.where(x1 > x0, 1, -1), tl.where(y1 > y0, 1, -1)
         steep = dy >= dx
-        long, short = tl.maximum(dx, dy), tl.minimum(dx, dy)
-        major_x, major_y = tl.where(steep, 0, step_x), tl.where(steep, step_y, 0)
-        minor_x, minor_y = step_x - major_x, step_y - major_y
-        error = 2 * short - long
-        left = tl.where((v < count) & (missed == 0), tl.maximum(long, 1), 0)
-        steps = tl.max(left, axis=0)
-        while steps > 0:
-            drawn = (left > 0) & (x >= 0) & (x < SIZE) & (y >= 0) & (y < SIZE)
-            tl.atomic_max(canvas_ptr + (y * SIZE + x), value + x * 0, mask=drawn, sem="relaxed")
-            turn = error >= 0
-            x += major_x + tl.where(turn, minor_x, 0)
-            y += major_y + tl.where(turn, minor_y, 0)
-            error += 2 * short - tl.where(turn, 2 * long, 0)
+        n, m = tl.where(steep, dy, dx), tl.where(steep, dx, dy)
+        length = tl.maximum(n, 1)
+        # Distance along the longer axis from the edge where the side comes from: the pixels before it are skipped.
+        from_x, from_y = tl.where(x1 > x0, x0, size - 1 - x0), tl.where(y1 > y0, y0, size - 1 - y0)
+        distance = tl.where(steep, from_y, from_x)
+        first = tl.maximum(-distance, 0)
+        stop = tl.minimum(length, size - distance)
+        left = tl.where(live & (beyond >= 0), stop - first, 0)
+        # After i pixels, floor(i * m / n + 1/2) steps were made across; i * m needs all 32 bits.
+        product = m.to(tl.uint32) * first.to(tl.uint32)
+        quotient = product // length.to(tl.uint32)
+        remainder = (product - quotient * length.to(tl.uint32)).to(tl.int32)
+        up = (2 * remainder >= length).to(tl.int32)
+        risen = quotient.to(tl.int32) + up
+        error = 2 * (remainder + m - n * up) - n
+        x = x0 + tl.where(steep, risen, first) * step_x
+        y = y0 + tl.where(steep, first, risen) * step_y
+        along_x, along_y = tl.where(steep, 0, step_x), tl.where(steep, step_y, 0)
+        across_x, across_y = tl.where(steep, step_x, 0), tl.where(steep, 0, step_y)
+
+        longest = tl.max(left, axis=0)
+        while longest > 0:
+            inside = (left > 0) & ((x | y | (size - 1 - x) | (size - 1 - y)) >= 0)
+            tl.atomic_max(canvas_ptr + y * size + x, value, mask=inside, sem="relaxed")
+            crossing = error >= 0
+            x += along_x + tl.where(crossing, across_x, 0)
+            y += along_y + tl.where(crossing, across_y, 0)
+            error += 2 * m - tl.where(crossing, 2 * n, 0)
             left -= 1
-            steps -= 1
-        first += BLOCK
+            longest -= 1
+        block += BLOCK
 
 
 @triton.jit
-def resolve(canvas_ptr, planes_ptr, TOTAL, BACKGROUND: tl.constexpr, BLOCK: tl.constexpr):
-    """Canvas int32 [TOTAL] to bytes: the grey of the last line, or the background. Grid (blocks of TOTAL,)."""
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    value = tl.load(canvas_ptr + at, mask=at < TOTAL, other=0)
-    tl.store(planes_ptr + at, tl.where(value > 0, value & 255, BACKGROUND).to(tl.uint8), mask=at < TOTAL)
+def resolve(canvas_ptr, planes_ptr, pixels, background, BLOCK: tl.constexpr):
+    """Write planes uint8 [pixels] from the canvas int32 [pixels], 0 there meaning background; leave the canvas 0."""
+    offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    live = offset < pixels
+    value = tl.load(canvas_ptr + offset, mask=live, other=0)
+    tl.store(planes_ptr + offset, tl.where(value == 0, background, value & 255).to(tl.uint8), mask=live)
+    tl.store(canvas_ptr + offset, tl.zeros_like(value), mask=live)
 
 
-_SIZES = {"MAX_LINES": 200, "MAX_VERTICES": 208}
+_RECORDS = {"ints_ptr": "*i32", "reals_ptr": "*fp32"}
 
 SIGNATURES = {
     "vertices": (
         {
-            "ints_ptr": "*i32",
-            "reals_ptr": "*fp32",
-            "k0": "i32",
-            "k1": "i32",
+            **_RECORDS,
             "angles_ptr": "*fp32",
             "gradients_ptr": "*fp32",
-            "words_ptr": "*i32",
+            "vertices_ptr": "*i32",
             "greys_ptr": "*u8",
+            "key0": "i32",
+            "key1": "i32",
+            "max_lines": "i32",
+            "max_vertices": "i32",
+            "NOISE_STREAM": "constexpr",
+            "GREY_STREAM": "constexpr",
+            "BLOCK": "constexpr",
         },
-        {"NOISE_STREAM": 3, "GREY_STREAM": 4, **_SIZES, "BLOCK": VERTEX_BLOCK},
+        {"NOISE_STREAM": 3, "GREY_STREAM": 4, "BLOCK": 32},
     ),
     "raster": (
-        {"ints_ptr": "*i32", "words_ptr": "*i32", "greys_ptr": "*u8", "canvas_ptr": "*i32"},
-        {"SIZE": 512, **_SIZES, "BLOCK": SEGMENT_BLOCK},
+        {
+            "ints_ptr": "*i32",
+            "vertices_ptr": "*i32",
+            "greys_ptr": "*u8",
+            "canvas_ptr": "*i32",
+            "max_lines": "i32",
+            "max_vertices": "i32",
+            "size": "i32",
+            "BLOCK": "constexpr",
+        },
+        {"BLOCK": 128},
     ),
     "resolve": (
-        {"canvas_ptr": "*i32", "planes_ptr": "*u8", "TOTAL": "i64"},
-        {"BACKGROUND": 255, "BLOCK": RESOLVE_BLOCK},
+        {"canvas_ptr": "*i32", "planes_ptr": "*u8", "pixels": "i32", "background": "i32", "BLOCK": "constexpr"},
+        {"BLOCK": 1024},
     ),
 }
-"""Argument types and constants of each kernel at RCDB's sizes, for compiling offline."""
+"""Kernel name -> (argument types, constexpr values), for compiling without a device."""

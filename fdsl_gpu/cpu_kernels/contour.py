@@ -1,7 +1,10 @@
-"""Nested polygons on grey planes for numba, the twin of ``triton_kernels/contour.py``, whose docstring states the law.
+"""Contours on a CPU: nested noisy polygons, the twin of ``triton_kernels.contour``.
 
-``vertices`` keeps one row a coordinate, so that its loops over the vertices of a polygon vectorise. ``raster`` paints
-the polygons in order; a segment inside the canvas is drawn without bounds tests, one outside not at all.
+Two stages. ``vertices`` turns records (``fdsl_gpu.records.CONTOURS``) into vertex words, int32 [B, K, V] holding
+x & 0xffff | y << 16, and a grey level a line, uint8 [B, K]. ``raster`` draws the closed polygons in order into uint8
+planes [B, 1, S, S]. The law is in :mod:`fdsl_gpu.records`; float32 in the stated order, no fused operations.
+
+numba widens integers to 64 bits; the casts bring them back to 32, so that loops run over twice as many lanes.
 """
 
 import numpy as np
@@ -9,181 +12,264 @@ from numba import njit
 
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
+f32 = np.float32
+i32 = np.int32
+i64 = np.int64
+u32 = np.uint32
+u64 = np.uint64
+
+# Vertices that a loop takes at once; scratch is padded to it, so that no loop has a scalar remainder.
 _LANES = 16
-_LOW = np.uint64(0xFFFFFFFF)
-_HALF = np.uint64(32)
-_EIGHT = np.uint64(8)
-_CELLS = np.uint64(10000)
-_T_BITS = np.uint32(0xFFFFFF)
-_T_SCALE = np.float32(2.0**-24)
-_CELL_SHIFT = np.uint32(24)
-_SIXTEEN = np.uint32(16)
-_HIGH_HALF = np.uint32(0xFFFF0000)
-_ONE, _SIX, _TEN, _FIFTEEN = np.float32(1), np.float32(6), np.float32(10), np.float32(15)
-_FACTOR = np.float32(0.4)
-_SMALLEST, _LARGEST = np.float32(-32768), np.float32(32767)
-_WORD_SHIFT = np.int32(16)
-_WORD_LOW = np.int32(0xFFFF)
+
+# Sides of a polygon that are prepared together, and pixels that are placed together.
+_SIDES = 32
+_PIXELS = 8
+
+# Longest side whose pixels are placed by 32-bit fixed point; 22 fractional bits leave 9 for the whole pixels.
+_LONGEST = 511
+_FRACTION = 22
 
 
-@njit(nogil=True, inline="always")
-def _place(word):
-    """Cell of the noise (8 bits) and place in it (24 bits) of a random word."""
-    return np.uint32((word * _CELLS) >> _EIGHT)
+@njit(nogil=True, cache=True)
+def draw(records, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys, background, planes):
+    """Both stages, image by image, so that the vertices of one image stay in the cache.
+
+    ``vertex_words`` int32 [1, K, V] and ``greys`` uint8 [1, K] are scratch; the rest is as in the two stages.
+    """
+    for b in range(records.size):
+        one = records[b : b + 1]
+        vertices(one, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys)
+        raster(one, vertex_words, greys, background, planes[b : b + 1])
 
 
-@njit(nogil=True, inline="always")
-def _noise(place, pair):
-    """Perlin noise, without its factor 0.4, between a pair of gradients: the high halves of two float32."""
-    t = np.float32(np.int32(place & _T_BITS)) * _T_SCALE
-    s = ((t * t) * t) * (t * (t * _SIX - _FIFTEEN) + _TEN)
-    left = np.uint32(pair << _SIXTEEN).view(np.float32)
-    right = np.uint32(pair & _HIGH_HALF).view(np.float32)
-    return (_ONE - s) * (left * t) + s * (right * (t - _ONE))
+@njit(nogil=True, cache=True)
+def vertices(records, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys):
+    """Fill ``vertex_words`` int32 [B, K, V] and ``greys`` uint8 [B, K]; what a record does not use is undefined.
 
-
-@njit(nogil=True, inline="always")
-def _pixel(x):
-    """Truncated toward zero, held in int16."""
-    x = x if x > _SMALLEST else _SMALLEST
-    x = x if x < _LARGEST else _LARGEST
-    return np.int32(x)
-
-
-@njit(nogil=True)
-def _draw_places(block, low, high, k0, k1, places, count):
-    """Noise places of two lines: rows x and y of the even, x and y of the odd one."""
-    for v in range(count):
-        a, b, c, d = philox4x32(block, np.uint64(v), low, high, k0, k1)
-        places[0, v], places[1, v], places[2, v], places[3, v] = _place(a), _place(b), _place(c), _place(d)
-
-
-@njit(nogil=True)
-def _look_up(places, pairs, gradients, count):
-    for row in range(4):
-        for v in range(count):
-            gradients[row, v] = pairs[places[row, v] >> _CELL_SHIFT]
-
-
-@njit(nogil=True)
-def _advance(state, amount, places, gradients, row, words, count):
-    """One line: move every vertex by its growth less its noise, and write it."""
-    for v in range(count):
-        growth = state[4, v]
-        x = state[0, v] + state[2, v] * (growth - amount * _noise(places[row, v], gradients[row, v]))
-        y = state[1, v] + state[3, v] * (growth - amount * _noise(places[row + 1, v], gradients[row + 1, v]))
-        state[0, v], state[1, v] = x, y
-        words[v] = (_pixel(x) & _WORD_LOW) | (_pixel(y) << _WORD_SHIFT)
+    K is even and V a multiple of 16. ``angles`` and ``gradients`` come from ``fdsl_gpu.tables``, the streams from
+    ``fdsl_gpu.philox``.
+    """
+    width = vertex_words.shape[2]
+    table = _gradient_pairs(gradients)
+    bits = np.empty((4, width), np.uint32)
+    pairs = np.empty((4, width), np.uint32)
+    state = np.zeros((5, width), np.float32)
+    for b in range(records.size):
+        record = records[b]
+        num_vertices = min(i64(record.vertices), width)
+        num_lines = min(i64(record.lines), vertex_words.shape[1])
+        padded = (num_vertices + _LANES - 1) // _LANES * _LANES
+        low = u64(record.sequence_low)
+        high = u64(record.sequence_high) | (u64(noise_stream) << u64(24))
+        # The noise is 0.4 * (...); the factor is taken once an image.
+        amount = record.noise * f32(0.4)
+        _start(record, num_vertices, angles, state)
+        for line in range(0, num_lines, 2):
+            _draw_noise(u64(line >> 1), low, high, u64(key0), u64(key1), padded, bits)
+            _look_up(bits, table, padded, pairs)
+            _advance(bits, pairs, u64(0), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line])
+            _advance(bits, pairs, u64(2), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line + 1])
+        high = u64(record.sequence_high) | (u64(grey_stream) << u64(24))
+        _draw_greys(num_lines, u64(record.grey_levels), low, high, u64(key0), u64(key1), greys[b])
 
 
 @njit(nogil=True)
-def _start(record, angles, state):
-    """Fill ``state`` float32 [5, >= V]: x, y, cosine, sine, growth."""
-    count = record.vertices
-    row = count * (count - 1) // 2
-    wave_1, wave_2 = record.wave_1 % count, record.wave_2 % count
-    at_1, at_2 = 0, 0
-    for v in range(count):
+def _gradient_pairs(gradients):
+    """Gradients of a cell (low half) and of the next (high half) as upper halves of float32, uint32 [256]."""
+    pairs = np.empty(256, np.uint32)
+    for cell in range(256):
+        left = f32(gradients[cell]).view(np.uint32)
+        right = f32(gradients[(cell + 1) & 255]).view(np.uint32)
+        pairs[cell] = (left >> u32(16)) | right
+    return pairs
+
+
+@njit(nogil=True)
+def _start(record, num_vertices, angles, state):
+    """Set the rows of ``state``: x, y, cosine, sine, growth a line without noise."""
+    row = num_vertices * (num_vertices - 1) // 2
+    frequency_1, frequency_2 = record.wave_1 % num_vertices, record.wave_2 % num_vertices
+    corner_1, corner_2 = 0, 0
+    for v in range(num_vertices):
         cosine, sine = angles[row + v, 0], angles[row + v, 1]
         state[0, v] = record.center_x + cosine * record.radius_x
         state[1, v] = record.center_y + sine * record.radius_y
-        state[2, v], state[3, v] = cosine, sine
-        state[4, v] = record.step + record.wave * (angles[row + at_1, 1] + angles[row + at_2, 1])
-        at_1, at_2 = (at_1 + wave_1) % count, (at_2 + wave_2) % count
+        state[2, v] = cosine
+        state[3, v] = sine
+        state[4, v] = record.step + record.wave * (angles[row + corner_1, 1] + angles[row + corner_2, 1])
+        corner_1 += frequency_1
+        corner_1 = corner_1 - num_vertices if corner_1 >= num_vertices else corner_1
+        corner_2 += frequency_2
+        corner_2 = corner_2 - num_vertices if corner_2 >= num_vertices else corner_2
 
 
-@njit(nogil=True, cache=True)
-def vertices(records, k0, k1, noise_stream, grey_stream, angles, pairs, out, greys):
-    """Packed vertices and greys of records.
+@njit(nogil=True)
+def _draw_noise(block, low, high, key0, key1, count, bits):
+    """Noise coordinates of two lines, x and y of each: cell << 24 | fraction, uint32 [4, count]."""
+    for v in range(count):
+        word_0, word_1, word_2, word_3 = philox4x32(block, u64(v), low, high, key0, key1)
+        bits[0, v] = u32((word_0 * u64(10000)) >> u64(8))
+        bits[1, v] = u32((word_1 * u64(10000)) >> u64(8))
+        bits[2, v] = u32((word_2 * u64(10000)) >> u64(8))
+        bits[3, v] = u32((word_3 * u64(10000)) >> u64(8))
 
-    Args:
-        records: [B] of ``CONTOURS``.
-        k0: key of the dataset, low word.
-        k1: key of the dataset, high word.
-        noise_stream: Philox stream of the noise.
-        grey_stream: Philox stream of the greys.
-        angles: float32 [., 2], ``fdsl_gpu.tables.angle_table``.
-        pairs: uint32 [256], ``fdsl_gpu.tables.perlin_pairs``.
-        out: int32 [B, K, V'], V' a multiple of 16: words of vertices; written up to V of each line, padding undefined.
-        greys: uint8 [B, K], written up to the lines of each record.
-    """
-    width = out.shape[2]
-    places, gradients = np.empty((4, width), np.uint32), np.empty((4, width), np.uint32)
-    state = np.zeros((5, width), np.float32)
-    k0, k1 = np.uint64(k0), np.uint64(k1)
-    for b in range(records.size):
-        record = records[b]
-        _start(record, angles, state)
-        count = (record.vertices + _LANES - 1) // _LANES * _LANES
-        low = np.uint64(record.sequence_low)
-        high = np.uint64(record.sequence_high) | (np.uint64(noise_stream) << np.uint64(24))
-        amount = record.noise * _FACTOR
-        for k in range(0, record.lines, 2):
-            _draw_places(np.uint64(k >> 1), low, high, k0, k1, places, count)
-            _look_up(places, pairs, gradients, count)
-            _advance(state, amount, places, gradients, 0, out[b, k], count)
-            if k + 1 < record.lines:
-                _advance(state, amount, places, gradients, 2, out[b, k + 1], count)
-        high = np.uint64(record.sequence_high) | (np.uint64(grey_stream) << np.uint64(24))
-        levels = np.uint64(record.grey_levels)
-        for k in range(0, record.lines, 4):
-            words = philox4x32(np.uint64(k >> 2), np.uint64(0), low, high, k0, k1)
-            for j in range(min(4, record.lines - k)):
-                greys[b, k + j] = min((words[j] * levels) >> _HALF, np.uint64(255))
+
+@njit(nogil=True)
+def _look_up(bits, table, count, pairs):
+    """The gradient pair of every noise coordinate; a loop of its own, as gather instructions are slow."""
+    for axis in range(4):
+        for v in range(count):
+            pairs[axis, v] = table[bits[axis, v] >> u32(24)]
 
 
 @njit(nogil=True, inline="always")
-def _segment(x0, y0, x1, y1, size, plane, grey):
-    """Pillow's line from (x0, y0) up to, not including, (x1, y1), which starts the next segment; a point if they meet."""
-    last = size - 1
-    if (x0 < 0 and x1 < 0) or (y0 < 0 and y1 < 0) or (x0 > last and x1 > last) or (y0 > last and y1 > last):
-        return
-    dx, dy = abs(x1 - x0), abs(y1 - y0)
-    step_x = 1 if x1 > x0 else -1
-    step_y = 1 if y1 > y0 else -1
-    steep = dy >= dx
-    long, short = (dy, dx) if steep else (dx, dy)
-    error = 2 * short - long
-    if min(x0, x1) >= 0 and min(y0, y1) >= 0 and max(x0, x1) <= last and max(y0, y1) <= last:
-        at = y0 * size + x0
-        major = step_y * size if steep else step_x
-        minor = step_x if steep else step_y * size
-        for _ in range(max(long, 1)):
-            plane[np.uintp(at)] = grey
-            turn = error >= 0
-            at += major + (minor if turn else 0)
-            error += 2 * short - (2 * long if turn else 0)
-    else:
-        for _ in range(max(long, 1)):
-            if 0 <= x0 < size and 0 <= y0 < size:
-                plane[np.uintp(y0 * size + x0)] = grey
-            turn = error >= 0
-            x0 += step_x if (turn or not steep) else 0
-            y0 += step_y if (turn or steep) else 0
-            error += 2 * short - (2 * long if turn else 0)
+def _noise(bits, pair):
+    """Perlin noise / 0.4."""
+    t = f32(i32(bits & u32(0xFFFFFF))) * f32(2.0**-24)
+    s = ((t * t) * t) * (t * (t * f32(6) - f32(15)) + f32(10))
+    left = u32(pair << u32(16)).view(np.float32)
+    right = u32(pair & u32(0xFFFF0000)).view(np.float32)
+    return (f32(1) - s) * (left * t) + s * (right * (t - f32(1)))
+
+
+@njit(nogil=True, inline="always")
+def _truncate(x, lowest, highest):
+    x = x if x > lowest else lowest
+    x = x if x < highest else highest
+    return i32(x)
+
+
+@njit(nogil=True)
+def _advance(bits, pairs, axis, amount, lowest, highest, count, state, out):
+    """Move all vertices by one line and write their words.
+
+    The limits of int16 are arguments: as constants they would split the loop into branches.
+    """
+    for v in range(count):
+        growth = state[4, v]
+        x = state[0, v] + state[2, v] * (growth - amount * _noise(bits[axis, v], pairs[axis, v]))
+        y = state[1, v] + state[3, v] * (growth - amount * _noise(bits[axis + u64(1), v], pairs[axis + u64(1), v]))
+        state[0, v] = x
+        state[1, v] = y
+        out[v] = i32(_truncate(x, lowest, highest) & 0xFFFF) | i32(_truncate(y, lowest, highest) << 16)
+
+
+@njit(nogil=True)
+def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
+    for line in range(0, num_lines, 4):
+        words = philox4x32(u64(line >> 2), u64(0), low, high, key0, key1)
+        for j in range(min(4, num_lines - line)):
+            grey = (words[j] * levels) >> u64(32)
+            greys[line + j] = grey if grey < u64(255) else u64(255)
 
 
 @njit(nogil=True, cache=True)
-def raster(records, words, greys, background, planes):
-    """Paint closed polygons in order.
+def raster(records, vertex_words, greys, background, planes):
+    """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones.
 
-    Args:
-        records: [B] of ``CONTOURS``, for V and K.
-        words: int32 [B, K, V'], packed vertices.
-        greys: uint8 [B, K].
-        background: grey of pixels that no line covers.
-        planes: uint8 [B, S, S], overwritten.
+    Pixel i of a side, n long and m wide, is i steps along the longer axis and floor(i * m / n + 1/2) steps along the
+    other, which is Pillow's rule without its running error. A side leaves its last pixel to the next one.
     """
-    size = planes.shape[1]
+    size = planes.shape[2]
+    sides = np.zeros((5, _SIDES), np.int32).reshape(5 * _SIDES)
+    corners = np.zeros(vertex_words.shape[2] + _SIDES + 1, np.int32)
+    places = np.empty(_PIXELS, np.uint32)
     for b in range(records.size):
-        plane = planes[b].reshape(-1)
+        plane = planes[b, 0].reshape(size * size)
         plane[:] = background
-        count = records[b].vertices
-        for k in range(records[b].lines):
-            grey, line = greys[b, k], words[b, k]
-            x0, y0 = np.int64(np.int16(line[0])), np.int64(line[0] >> _WORD_SHIFT)
-            for v in range(1, count + 1):
-                word = line[v] if v < count else line[0]
-                x1, y1 = np.int64(np.int16(word)), np.int64(word >> _WORD_SHIFT)
-                _segment(x0, y0, x1, y1, size, plane, grey)
-                x0, y0 = x1, y1
+        num_vertices = u64(min(i64(records[b].vertices), vertex_words.shape[2]))
+        for line in range(min(i64(records[b].lines), vertex_words.shape[1])):
+            words, grey = vertex_words[b, line], greys[b, line]
+            for v in range(num_vertices):
+                corners[v] = words[v]
+            corners[num_vertices] = corners[0]
+            for first in range(u64(0), num_vertices, u64(_SIDES)):
+                _prepare(corners, first, i32(size), sides)
+                for j in range(min(u64(_SIDES), num_vertices - first)):
+                    count = sides[u64(_SIDES) + j]
+                    if count > 0:
+                        _draw_inside(sides, j, u64(_PIXELS), places, grey, plane)
+                    elif count < 0:
+                        _draw_clipped(corners[first + j], corners[first + j + u64(1)], size, grey, plane)
+
+
+@njit(nogil=True, error_model="numpy")
+def _prepare(corners, first, size, sides):
+    """Fill the five rows of ``sides``: first pixel, number of pixels, slope, pixel steps along and across.
+
+    The number is 0 for a side that misses the canvas (by its bounding box) and negative for one that needs clipping.
+    """
+    one, edge = i32(1), i32(size - 1)
+    for j in range(_SIDES):
+        start, end = corners[first + u64(j)], corners[first + u64(j + 1)]
+        x0, x1 = i32(np.int16(start)), i32(np.int16(end))
+        y0, y1 = i32(start >> 16), i32(end >> 16)
+        right0, right1, below0, below1 = i32(edge - x0), i32(edge - x1), i32(edge - y0), i32(edge - y1)
+        # Sign bits: of both ends beyond one edge, and of any end beyond any edge.
+        outside = i32(i32((x0 & x1) | (y0 & y1) | (right0 & right1) | (below0 & below1)) >> 31)
+        across_edge = i32(x0 | x1 | y0 | y1 | right0 | right1 | below0 | below1)
+        dx, dy = i32(x1 - x0), i32(y1 - y0)
+        step_x = one if dx > 0 else i32(-1)
+        step_y = size if dy > 0 else i32(-size)
+        dx, dy = i32(abs(dx)), i32(abs(dy))
+        steep = dy >= dx
+        n = dy if steep else dx
+        m = dx if steep else dy
+        clipped = i32(i32(across_edge | i32(_LONGEST - n)) >> 31)
+        n = n if n > 0 else one
+        sides[j] = i32(y0 * size + x0)
+        sides[_SIDES + j] = i32((n | clipped) & ~outside)
+        # At most an eighth of a unit too small, which the offset in _draw_inside outweighs over any length.
+        sides[2 * _SIDES + j] = i32(i32(f32(m) / f32(n) * f32(1 << _FRACTION)) + one)
+        sides[3 * _SIDES + j] = step_y if steep else step_x
+        sides[4 * _SIDES + j] = step_x if steep else step_y
+
+
+@njit(nogil=True)
+def _draw_inside(sides, j, lanes, places, grey, plane):
+    """Draw one prepared side, eight pixels at a time; pixels beyond the last repeat it.
+
+    ``lanes`` is eight, unknown to the compiler, which would else unroll the loop instead of vectorising it.
+    """
+    start, count, slope = sides[j], sides[u64(_SIDES) + j], sides[u64(2 * _SIDES) + j]
+    along, across = sides[u64(3 * _SIDES) + j], sides[u64(4 * _SIDES) + j]
+    last = i32(count - 1)
+    half = i32((1 << (_FRACTION - 1)) + 256)
+    for done in range(0, i64(count), _PIXELS):
+        for lane in range(lanes):
+            i = i32(i32(lane) + i32(done))
+            i = i if i < last else last
+            risen = i32(i32(half + i32(i * slope)) >> _FRACTION)
+            places[lane] = u32(start + i32(i * along) + i32(risen * across))
+        for lane in range(_PIXELS):
+            plane[places[lane]] = grey
+
+
+@njit(nogil=True, error_model="numpy")
+def _draw_clipped(start, end, size, grey, plane):
+    """Draw the pixels of any side that lie on the canvas: a contiguous run of them, found exactly."""
+    x0, y0, x1, y1 = i64(np.int16(start)), i64(start >> 16), i64(np.int16(end)), i64(end >> 16)
+    dx, dy = abs(x1 - x0), abs(y1 - y0)
+    step_x, step_y = 1 if x1 > x0 else -1, 1 if y1 > y0 else -1
+    steep = dy >= dx
+    n, m = (dy, dx) if steep else (dx, dy)
+    along, across = (step_y * size, step_x) if steep else (step_x, step_y * size)
+    # Distances from the edge where the side comes from, so that both coordinates grow.
+    from_x = x0 if step_x > 0 else size - 1 - x0
+    from_y = y0 if step_y > 0 else size - 1 - y0
+    u, w = (from_y, from_x) if steep else (from_x, from_y)
+    first, stop = max(0, -u), min(max(n, 1), size - u)
+    # float64 quotients of these integers round up to the exact integers.
+    if w < 0 and m > 0:
+        first = max(first, i64(np.ceil((-2 * w - 1) * n / (2.0 * m))))
+    if w + m >= size and m > 0:
+        stop = min(stop, i64(np.ceil((2 * (size - w) - 1) * n / (2.0 * m))))
+    if first >= stop:
+        return
+    risen = (2 * m * first + n) // max(2 * n, 1)
+    error = 2 * m * (first + 1) - n - 2 * n * risen
+    place = u64(y0 * size + x0 + first * along + risen * across)
+    for _ in range(stop - first):
+        plane[place] = grey
+        place += u64(along + across) if error >= 0 else u64(along)
+        error += 2 * m - 2 * n if error >= 0 else 2 * m

@@ -1,4 +1,4 @@
-"""Which twin draws, and the Triton kernels where they are wanted."""
+"""Which twin of a kernel runs on a device, and the import of the Triton twins."""
 
 from __future__ import annotations
 
@@ -8,31 +8,49 @@ from typing import Literal
 
 import torch
 
+Backend = Literal["numba", "triton"]
+
 _PROJECT = "fdsl-gpu"
 
 
-def backend_for(device: torch.device) -> Literal["numba", "triton"]:
-    """The twin that draws on a device: numba on a CPU, Triton elsewhere."""
-    return "numba" if device.type == "cpu" else "triton"
+def backend_for(device: torch.device) -> Backend:
+    """The twin for a device: "numba" on a CPU, "triton" on a GPU (CUDA or ROCm).
+
+    Raises:
+        ValueError: for any other type of device.
+    """
+    if device.type == "cpu":
+        return "numba"
+    if device.type == "cuda":
+        return "triton"
+    raise ValueError(
+        f"device: received {str(device)!r}; allowed: 'cpu' or 'cuda' (with an index if there are several). "
+        "Draw on 'cpu' and move the batch."
+    )
 
 
 def load_kernels(name: str) -> ModuleType:
-    """The module ``triton_kernels.<name>`` of this project.
+    """Import ``triton_kernels.<name>``.
+
+    Args:
+        name: a file of the package, such as "contour".
 
     Raises:
-        ImportError: Triton is missing, or another project's ``triton_kernels`` comes first; the message says what to do.
+        ImportError: if Triton is not installed, or the package found under that name is not this project's.
     """
+    package = importlib.import_module("triton_kernels")
+    if getattr(package, "PROJECT", None) != _PROJECT:
+        raise ImportError(
+            f"triton_kernels: found {getattr(package, '__file__', None) or list(package.__path__)}, a package of "
+            f"another project; needed: the one installed with {_PROJECT}. Uninstall the other package or put the "
+            f"folder that holds {_PROJECT}'s first in sys.path; device='cpu' needs neither."
+        )
     try:
-        package = importlib.import_module("triton_kernels")
-        if getattr(package, "PROJECT", None) != _PROJECT:
-            raise ImportError(
-                f"triton_kernels: found another project's package at {package.__file__}; needed: the one of fdsl-gpu. "
-                "Put fdsl-gpu first on PYTHONPATH or use an environment without the other, or draw with device='cpu'."
-            )
         return importlib.import_module(f"triton_kernels.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != "triton":
+        if (error.name or "").partition(".")[0] != "triton":
             raise
         raise ImportError(
-            "triton: not installed; needed to draw on a GPU. Run 'pip install triton', or draw with device='cpu'."
+            "triton: not installed; needed to draw on a GPU. Install it (`pip install triton`; the Linux builds of "
+            "PyTorch for GPUs bring it along), or use device='cpu'."
         ) from error

@@ -1,37 +1,31 @@
-"""Launcher of the contours primitive: records of nested polygons to uint8 planes [B, 1, S, S].
-
-The law stands in ``triton_kernels/contour.py``; the CPU twin is ``fdsl_gpu/cpu_kernels/contour.py``.
-"""
+"""Launcher of the contours primitive: records of nested noisy polygons to uint8 planes [B, 1, S, S]."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-import numpy as np
 import torch
 from torch import Tensor
 
-from fdsl_gpu import checks, philox, tables
-from fdsl_gpu.records import CONTOURS
-from fdsl_gpu.render.backend import load_kernels
+from fdsl_gpu import philox, records, tables
+from fdsl_gpu.render.backend import Backend, load_kernels
 
-_WORDS = CONTOURS.itemsize // 4
-_LANES = 16
+_RECORD_WORDS = records.CONTOURS.itemsize // 4
+
+# Rows of vertices are padded to what the CPU twin takes at once; lines come in pairs, as one random block serves two.
+_VERTEX_MULTIPLE, _LINE_MULTIPLE = 16, 2
+
+_VERTEX_BLOCK, _SIDE_BLOCK, _PIXEL_BLOCK = 32, 128, 1024
 
 
 class Contours:
-    """Draws records of ``CONTOURS`` on one device. Its scratch memory is kept between calls: one object a thread.
+    """Draws contours on one device. Holds scratch memory, so one instance serves one thread or stream at a time.
 
     Args:
-        canvas_size: side S of the planes.
+        canvas_size: side S of the planes, pixels.
         max_vertices: most vertices of a polygon in any record.
         max_lines: most polygons in any record.
-        background: grey of pixels that no line covers, 0 .. 255.
-        device: where records and planes are.
-        backend: "numba" (CPU only) or "triton".
-
-    Raises:
-        ValueError, TypeError: an argument is not as above.
+        background: grey level of pixels that no line covers.
+        device: where records and planes live.
+        backend: "numba" (CPU) or "triton".
     """
 
     def __init__(
@@ -42,120 +36,172 @@ class Contours:
         max_lines: int,
         background: int,
         device: torch.device,
-        backend: Literal["numba", "triton"],
+        backend: Backend,
     ) -> None:
-        self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
-        self.max_vertices = checks.integer("max_vertices", max_vertices, 1, 32768)
-        self.max_lines = checks.integer("max_lines", max_lines, 1, 2**22)
-        self.background = checks.integer("background", background, 0, 255)
+        self.canvas_size = canvas_size
+        self.max_vertices = max_vertices
+        self.max_lines = max_lines
+        self.background = background
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend, ("numba", "triton"))
-        if self.backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = backend
+        self._rows = _round_up(max_lines, _LINE_MULTIPLE)
+        self._columns = _round_up(max_vertices, _VERTEX_MULTIPLE)
         self._angles = torch.tensor(tables.angle_table(max_vertices), device=self.device)
         self._gradients = torch.tensor(tables.perlin_gradients(), device=self.device)
-        # Lines in twos and vertices in whole vectors, as the kernels write them.
-        self._shape = (max_lines + max_lines % 2, -(-max_vertices // _LANES) * _LANES)
-        self._words = self._greys = self._canvas = torch.empty(0)
+        self._words = torch.empty(0)
+        self._greys = torch.empty(0)
+        self._canvas = torch.empty(0)
+        if backend == "triton":
+            self._kernels = load_kernels("contour")
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
-        """Draw a batch; queued on the current stream on a GPU.
+        """Draw records into planes, every pixel of them.
 
         Args:
-            records: int32 [B, 16] on the device, contiguous: rows of ``CONTOURS``, within the maxima.
-            key: of the dataset, from ``philox.dataset_key``.
-            planes: uint8 [B, 1, S, S] on the device, contiguous; overwritten.
+            records: int32 [B, 16], ``fdsl_gpu.records.CONTOURS`` as words, contiguous, on the device.
+            key: from ``philox.dataset_key``.
+            planes: uint8 [B, 1, S, S], contiguous, on the device.
 
         Raises:
-            ValueError: a shape, dtype, layout or device is not as above.
+            ValueError: for another shape, layout or device.
+            TypeError: for another dtype.
         """
-        self._check("planes", planes, torch.uint8, (len(records), 1, self.canvas_size, self.canvas_size))
-        words, greys = self._run_vertices(records, key)
-        if len(records):
-            self.raster(records, words, greys, planes)
+        self._check_records(records)
+        side = self.canvas_size
+        _check("planes", planes, (len(records), 1, side, side), torch.uint8, self.device)
+        if not len(records):
+            return
+        if self.backend == "numba":
+            self._draw_numba(records, key, planes)
+        else:
+            self._draw_triton(records, key, planes)
 
     def vertices(self, records: Tensor, key: philox.Key) -> tuple[Tensor, Tensor]:
-        """Vertices int16 [B, K, V, 2], (x, y), and greys uint8 [B, K]; defined up to the lines and vertices of each."""
-        words, greys = self._run_vertices(records, key)
-        pairs = words.view(torch.int16).view(*words.shape, 2)
-        return pairs[:, : self.max_lines, : self.max_vertices].clone(), greys[:, : self.max_lines].clone()
+        """What ``draw`` is about to draw.
 
-    def raster(self, records: Tensor, words: Tensor, greys: Tensor, planes: Tensor) -> None:
-        """Paint packed vertices int32 [B, K', V'] and greys uint8 [B, K'] (the padded shape) in order."""
-        if self.backend == "numba":
-            from fdsl_gpu.cpu_kernels import contour
+        Args:
+            records: as in ``draw``.
+            key: as in ``draw``.
 
-            rows = records.numpy().view(CONTOURS)[:, 0]
-            contour.raster(rows, words.numpy(), greys.numpy(), self.background, planes.numpy()[:, 0])
-            return
-        contour, batch, size = load_kernels("contour"), len(records), self.canvas_size
-        if len(self._canvas) < batch:
-            self._canvas = torch.empty((batch, size, size), dtype=torch.int32, device=self.device)
-        canvas = self._canvas[:batch].zero_()
-        lines, width = self._shape
+        Returns:
+            Vertices int16 [B, max_lines, max_vertices, 2], (x, y), and grey levels uint8 [B, max_lines], both new.
+            What a record does not use is undefined.
+        """
+        self._check_records(records)
+        words, greys = self._empty_vertices(len(records))
+        if len(records):
+            self._fill_vertices(records, key, words, greys)
+        words = words[:, : self.max_lines, : self.max_vertices].contiguous()
+        return words.view(torch.int16).unflatten(2, (self.max_vertices, 2)), greys[:, : self.max_lines].contiguous()
+
+    def _draw_numba(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
+        from fdsl_gpu.cpu_kernels import contour
+
+        if not len(self._words):
+            self._words, self._greys = self._empty_vertices(1)
+        contour.draw(
+            _structured(records),
+            self._angles.numpy(),
+            self._gradients.numpy(),
+            *key,
+            philox.NOISE,
+            philox.GREY,
+            self._words.numpy(),
+            self._greys.numpy(),
+            self.background,
+            planes.numpy(),
+        )
+
+    def _draw_triton(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
+        if len(self._words) < len(records):
+            self._words, self._greys = self._empty_vertices(len(records))
         with torch.cuda.device_of(planes):
-            contour.raster[(batch, lines)](
-                records,
-                words,
-                greys,
-                canvas,
-                SIZE=size,
-                MAX_LINES=lines,
-                MAX_VERTICES=width,
-                BLOCK=contour.SEGMENT_BLOCK,
-                num_warps=contour.NUM_WARPS,
-                enable_fp_fusion=False,
-            )
-            total, block = planes.numel(), contour.RESOLVE_BLOCK
-            contour.resolve[(-(-total // block),)](
-                canvas, planes, total, BACKGROUND=self.background, BLOCK=block, num_warps=contour.NUM_WARPS
-            )
+            self._fill_vertices(records, key, self._words, self._greys)
+            self._raster_triton(records, self._words, self._greys, planes)
 
-    def _run_vertices(self, records: Tensor, key: philox.Key) -> tuple[Tensor, Tensor]:
-        batch = len(records)
-        self._check("records", records, torch.int32, (batch, _WORDS))
-        if len(self._words) < batch:
-            self._words = torch.empty((batch, *self._shape), dtype=torch.int32, device=self.device)
-            self._greys = torch.empty((batch, self._shape[0]), dtype=torch.uint8, device=self.device)
-        words, greys = self._words[:batch], self._greys[:batch]
-        if not batch:
-            return words, greys
+    def _raster_triton(self, records: Tensor, words: Tensor, greys: Tensor, planes: Tensor) -> None:
+        batch, side = len(records), self.canvas_size
+        if len(self._canvas) < batch:
+            # The kernel "resolve" leaves it zero for the next images.
+            self._canvas = torch.zeros((batch, side, side), dtype=torch.int32, device=self.device)
+        self._kernels.raster[batch, self.max_lines](
+            records,
+            words,
+            greys,
+            self._canvas,
+            self._rows,
+            self._columns,
+            side,
+            BLOCK=_SIDE_BLOCK,
+            num_warps=_SIDE_BLOCK // 32,
+            enable_fp_fusion=False,
+        )
+        pixels = planes.numel()
+        self._kernels.resolve[(-(-pixels // _PIXEL_BLOCK),)](
+            self._canvas, planes, pixels, self.background, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
+        )
+
+    def _fill_vertices(self, records: Tensor, key: philox.Key, words: Tensor, greys: Tensor) -> None:
         if self.backend == "numba":
             from fdsl_gpu.cpu_kernels import contour
 
-            rows = records.numpy().view(CONTOURS)[:, 0]
-            place: Any = (self._angles.numpy(), tables.perlin_pairs(), words.numpy(), greys.numpy())
-            contour.vertices(rows, *key, philox.NOISE, philox.GREY, *place)
-            return words, greys
-        contour = load_kernels("contour")
-        # Signed, so that their type, and with it the compiled kernel, is the same for every seed.
-        k0, k1 = (int(word) for word in np.array(key, np.uint32).view(np.int32))
-        with torch.cuda.device_of(records):
-            contour.vertices[(batch, -(-self.max_vertices // contour.VERTEX_BLOCK))](
-                records,
-                records.view(torch.float32),
-                k0,
-                k1,
-                self._angles,
-                self._gradients,
-                words,
-                greys,
-                NOISE_STREAM=philox.NOISE,
-                GREY_STREAM=philox.GREY,
-                MAX_LINES=self._shape[0],
-                MAX_VERTICES=self._shape[1],
-                BLOCK=contour.VERTEX_BLOCK,
-                num_warps=contour.NUM_WARPS,
-                enable_fp_fusion=False,
+            contour.vertices(
+                _structured(records),
+                self._angles.numpy(),
+                self._gradients.numpy(),
+                *key,
+                philox.NOISE,
+                philox.GREY,
+                words.numpy(),
+                greys.numpy(),
             )
-        return words, greys
+            return
+        self._kernels.vertices[len(records), -(-self.max_vertices // _VERTEX_BLOCK)](
+            records,
+            records.view(torch.float32),
+            self._angles,
+            self._gradients,
+            words,
+            greys,
+            *(_signed(word) for word in key),
+            self._rows,
+            self._columns,
+            NOISE_STREAM=philox.NOISE,
+            GREY_STREAM=philox.GREY,
+            BLOCK=_VERTEX_BLOCK,
+            num_warps=_VERTEX_BLOCK // 32,
+            enable_fp_fusion=False,
+        )
 
-    def _check(self, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-        device = tensor.device
-        same_device = device.type == self.device.type and self.device.index in (None, device.index)
-        if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
-            layout = "contiguous" if tensor.is_contiguous() else "strided"
-            raise ValueError(
-                f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {device}; allowed: contiguous "
-                f"{dtype} {list(shape)} on {self.device}. Convert it with .to(...) and .contiguous()."
-            )
+    def _empty_vertices(self, batch: int) -> tuple[Tensor, Tensor]:
+        words = torch.empty((batch, self._rows, self._columns), dtype=torch.int32, device=self.device)
+        return words, torch.empty((batch, self._rows), dtype=torch.uint8, device=self.device)
+
+    def _check_records(self, records: Tensor) -> None:
+        _check("records", records, (len(records), _RECORD_WORDS), torch.int32, self.device)
+
+
+def _check(argument: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+    if tensor.dtype != dtype:
+        raise TypeError(f"{argument}: received {tensor.dtype}; allowed: {dtype}. Convert it with .to({dtype}).")
+    if tuple(tensor.shape) != shape or not tensor.is_contiguous():
+        layout = "" if tensor.is_contiguous() else ", not contiguous"
+        raise ValueError(
+            f"{argument}: received shape {tuple(tensor.shape)}{layout}; allowed: {shape}, contiguous. "
+            "Allocate it with that shape."
+        )
+    if tensor.device.type != device.type or device.index not in (None, tensor.device.index):
+        raise ValueError(f"{argument}: received a tensor on {tensor.device}; allowed: {device}. Move it there.")
+
+
+def _structured(words: Tensor):  # noqa: ANN202
+    return words.numpy().view(records.CONTOURS)[:, 0]
+
+
+def _signed(word: int) -> int:
+    """The 32-bit word as a kernel argument: always int32, so that a kernel is compiled once for all seeds."""
+    return word - (1 << 32) if word >= 1 << 31 else word
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
