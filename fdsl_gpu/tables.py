@@ -48,7 +48,7 @@ def angle_table(max_vertices: int) -> Float32:
     """
     count = np.arange(1, max_vertices + 1)
     vertices = np.repeat(count, count)
-    corner = np.arange(vertices.size) - angle_row(vertices)
+    corner = np.arange(vertices.size) - vertices * (vertices - 1) // 2
     # Exact: the angle is octant * pi/4 + rest/vertices * pi/4, and an odd octant is measured from its far end.
     octant, rest = np.divmod(8 * corner, vertices)
     rest = np.where(octant & 1, vertices - rest, rest)

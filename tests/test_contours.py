@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from fdsl_gpu import philox
-from fdsl_gpu.cpu_kernels import contour
 from fdsl_gpu.formulas.rcdb import RCDB
 from fdsl_gpu.records import CONTOURS
 from fdsl_gpu.render.contours import Contours
@@ -59,10 +58,8 @@ def raster(vertices: np.ndarray, greys: np.ndarray, size: int, backend: str) -> 
     packed[0, :lines, :count] = torch.from_numpy(vertices.view(np.int32)[..., 0])
     padded_greys[0, :lines] = torch.from_numpy(greys)
     planes = torch.empty((1, 1, size, size), dtype=torch.uint8)
-    if backend == "numba":
-        contour.raster(records, packed.numpy(), padded_greys.numpy(), 255, planes.numpy())
-    else:
-        contours._raster_triton(words(records), packed, padded_greys, planes)
+    contours._reserve(1)
+    contours._raster(words(records), packed, padded_greys, planes)
     return planes[0, 0].numpy()
 
 
@@ -134,8 +131,9 @@ def test_perlin_noise_has_the_published_law() -> None:
     assert abs(noise.std() - 0.32898) < 5 * 0.329 * np.sqrt(2.73 / (4 * count))
     assert np.abs(noise).max() <= 0.952052 + 1 / scale
     assert abs((noise > 0).mean() - 0.4965) < 5 * 0.5 / np.sqrt(count) + 2e-4
-    quantiles = {0.01: -0.825, 0.05: -0.577, 0.1: -0.426, 0.25: -0.153, 0.75: 0.143, 0.9: 0.43, 0.95: 0.617, 0.99: 0.851}
-    for share, expected in quantiles.items():
+    shares = (0.01, 0.05, 0.1, 0.25, 0.75, 0.9, 0.95, 0.99)
+    quantiles = (-0.825, -0.577, -0.426, -0.153, 0.143, 0.43, 0.617, 0.851)
+    for share, expected in zip(shares, quantiles, strict=True):
         # As a statement on shares, whose error is binomial; the quantiles are given to three digits.
         below = [(noise < expected + shift).mean() for shift in (-1e-3, 1e-3)]
         error = 5 * np.sqrt(share * (1 - share) / count)
@@ -162,6 +160,27 @@ def test_twins_make_the_same_vertices_and_greys() -> None:
         lines, vertices = int(record["lines"]), int(record["vertices"])
         assert torch.equal(*(result[0][i, :lines, :vertices] for result in results))
         assert torch.equal(*(result[1][i, :lines] for result in results))
+
+
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_vertices_beyond_int16_are_held_at_its_ends(backend: str) -> None:
+    records = np.zeros(1, CONTOURS)
+    records["vertices"], records["lines"], records["radius_x"], records["radius_y"] = 4, 1, 1e6, 32768
+    vertices, _ = make(64, backend, vertices=4, lines=1).vertices(words(records), KEY)
+    assert vertices[0, 0].tolist() == [[32767, 0], [0, 32767], [-32768, 0], [0, -32768]]
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_records_beyond_the_stated_maxima_stay_within_the_buffers() -> None:
+    records = small_records(2, 64, lines=4)
+    records["vertices"], records["lines"] = 1000, 1000
+    planes = [torch.zeros((3, 1, 64, 64), dtype=torch.uint8) for _ in BACKENDS]
+    for backend, plane in zip(BACKENDS, planes, strict=True):
+        make(64, backend, vertices=5, lines=3).draw(words(records), KEY, plane[:2])
+    assert torch.equal(*planes)
+    assert (planes[0][:2] != 0).any()
+    assert not planes[0][2].any()
 
 
 def test_scratch_of_a_larger_batch_does_not_show_in_a_smaller_one() -> None:

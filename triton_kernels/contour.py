@@ -128,9 +128,7 @@ def vertices(
 
 
 @triton.jit
-def raster(
-    ints_ptr, vertices_ptr, greys_ptr, canvas_ptr, max_lines, max_vertices, size, BLOCK: tl.constexpr
-):
+def raster(ints_ptr, vertices_ptr, greys_ptr, canvas_ptr, max_lines, max_vertices, size, BLOCK: tl.constexpr):
     """Draw polygons into the canvas [B, size, size]; a program is (image, line), a lane one side.
 
     Pillow's rule: from the start, n pixels along the longer axis (n the difference there, at least 1), the error

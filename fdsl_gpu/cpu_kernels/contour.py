@@ -31,28 +31,15 @@ _FRACTION = 22
 
 
 @njit(nogil=True, cache=True)
-def draw(records, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys, background, planes):
-    """Both stages, image by image, so that the vertices of one image stay in the cache.
-
-    ``vertex_words`` int32 [1, K, V] and ``greys`` uint8 [1, K] are scratch; the rest is as in the two stages.
-    """
-    for b in range(records.size):
-        one = records[b : b + 1]
-        vertices(one, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys)
-        raster(one, vertex_words, greys, background, planes[b : b + 1])
-
-
-@njit(nogil=True, cache=True)
-def vertices(records, angles, gradients, key0, key1, noise_stream, grey_stream, vertex_words, greys):
+def vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream):
     """Fill ``vertex_words`` int32 [B, K, V] and ``greys`` uint8 [B, K]; what a record does not use is undefined.
 
-    K is even and V a multiple of 16. ``angles`` and ``gradients`` come from ``fdsl_gpu.tables``, the streams from
-    ``fdsl_gpu.philox``.
+    K is even and V a multiple of 16. ``angles`` and ``pairs`` come from ``angle_table`` and ``perlin_pairs`` of
+    ``fdsl_gpu.tables``, the streams from ``fdsl_gpu.philox``. A record's V and K are cut to the buffers.
     """
     width = vertex_words.shape[2]
-    table = _gradient_pairs(gradients)
     bits = np.empty((4, width), np.uint32)
-    pairs = np.empty((4, width), np.uint32)
+    slopes = np.empty((4, width), np.uint32)
     state = np.zeros((5, width), np.float32)
     for b in range(records.size):
         record = records[b]
@@ -66,22 +53,11 @@ def vertices(records, angles, gradients, key0, key1, noise_stream, grey_stream, 
         _start(record, num_vertices, angles, state)
         for line in range(0, num_lines, 2):
             _draw_noise(u64(line >> 1), low, high, u64(key0), u64(key1), padded, bits)
-            _look_up(bits, table, padded, pairs)
-            _advance(bits, pairs, u64(0), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line])
-            _advance(bits, pairs, u64(2), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line + 1])
+            _look_up(bits, pairs, padded, slopes)
+            _advance(bits, slopes, u64(0), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line])
+            _advance(bits, slopes, u64(2), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line + 1])
         high = u64(record.sequence_high) | (u64(grey_stream) << u64(24))
         _draw_greys(num_lines, u64(record.grey_levels), low, high, u64(key0), u64(key1), greys[b])
-
-
-@njit(nogil=True)
-def _gradient_pairs(gradients):
-    """Gradients of a cell (low half) and of the next (high half) as upper halves of float32, uint32 [256]."""
-    pairs = np.empty(256, np.uint32)
-    for cell in range(256):
-        left = f32(gradients[cell]).view(np.uint32)
-        right = f32(gradients[(cell + 1) & 255]).view(np.uint32)
-        pairs[cell] = (left >> u32(16)) | right
-    return pairs
 
 
 @njit(nogil=True)
@@ -115,16 +91,16 @@ def _draw_noise(block, low, high, key0, key1, count, bits):
 
 
 @njit(nogil=True)
-def _look_up(bits, table, count, pairs):
+def _look_up(bits, pairs, count, slopes):
     """The gradient pair of every noise coordinate; a loop of its own, as gather instructions are slow."""
     for axis in range(4):
         for v in range(count):
-            pairs[axis, v] = table[bits[axis, v] >> u32(24)]
+            slopes[axis, v] = pairs[bits[axis, v] >> u32(24)]
 
 
 @njit(nogil=True, inline="always")
 def _noise(bits, pair):
-    """Perlin noise / 0.4."""
+    """Perlin noise / 0.4 of a noise coordinate and its pair of gradients, the upper halves of two float32."""
     t = f32(i32(bits & u32(0xFFFFFF))) * f32(2.0**-24)
     s = ((t * t) * t) * (t * (t * f32(6) - f32(15)) + f32(10))
     left = u32(pair << u32(16)).view(np.float32)
@@ -140,15 +116,15 @@ def _truncate(x, lowest, highest):
 
 
 @njit(nogil=True)
-def _advance(bits, pairs, axis, amount, lowest, highest, count, state, out):
+def _advance(bits, slopes, axis, amount, lowest, highest, count, state, out):
     """Move all vertices by one line and write their words.
 
     The limits of int16 are arguments: as constants they would split the loop into branches.
     """
     for v in range(count):
         growth = state[4, v]
-        x = state[0, v] + state[2, v] * (growth - amount * _noise(bits[axis, v], pairs[axis, v]))
-        y = state[1, v] + state[3, v] * (growth - amount * _noise(bits[axis + u64(1), v], pairs[axis + u64(1), v]))
+        x = state[0, v] + state[2, v] * (growth - amount * _noise(bits[axis, v], slopes[axis, v]))
+        y = state[1, v] + state[3, v] * (growth - amount * _noise(bits[axis + u64(1), v], slopes[axis + u64(1), v]))
         state[0, v] = x
         state[1, v] = y
         out[v] = i32(_truncate(x, lowest, highest) & 0xFFFF) | i32(_truncate(y, lowest, highest) << 16)
@@ -164,7 +140,7 @@ def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
 
 
 @njit(nogil=True, cache=True)
-def raster(records, vertex_words, greys, background, planes):
+def raster(records, vertex_words, greys, planes, background):
     """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones.
 
     Pixel i of a side, n long and m wide, is i steps along the longer axis and floor(i * m / n + 1/2) steps along the

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from fdsl_gpu import philox, records, tables
+from fdsl_gpu import checks, philox, records, tables
 from fdsl_gpu.render.backend import Backend, load_kernels
 
 _RECORD_WORDS = records.CONTOURS.itemsize // 4
@@ -26,6 +30,11 @@ class Contours:
         background: grey level of pixels that no line covers.
         device: where records and planes live.
         backend: "numba" (CPU) or "triton".
+
+    Raises:
+        TypeError: if a number is not an integer.
+        ValueError: if an argument is out of range, or "numba" is asked for on a GPU.
+        ImportError: if Triton is wanted and missing.
     """
 
     def __init__(
@@ -38,20 +47,30 @@ class Contours:
         device: torch.device,
         backend: Backend,
     ) -> None:
-        self.canvas_size = canvas_size
-        self.max_vertices = max_vertices
-        self.max_lines = max_lines
-        self.background = background
+        # A line is a row of the launch grid, which CUDA limits to 65,535; the table of angles is quadratic in vertices.
+        self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
+        self.max_vertices = checks.integer("max_vertices", max_vertices, 1, 4096)
+        self.max_lines = checks.integer("max_lines", max_lines, 1, 65534)
+        self.background = checks.integer("background", background, 0, 255)
         self.device = torch.device(device)
-        self.backend = backend
+        self.backend = checks.choice("backend", backend, ("numba", "triton"))
+        if backend == "numba" and self.device.type != "cpu":
+            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
         self._rows = _round_up(max_lines, _LINE_MULTIPLE)
         self._columns = _round_up(max_vertices, _VERTEX_MULTIPLE)
-        self._angles = torch.tensor(tables.angle_table(max_vertices), device=self.device)
-        self._gradients = torch.tensor(tables.perlin_gradients(), device=self.device)
         self._words = torch.empty(0)
         self._greys = torch.empty(0)
         self._canvas = torch.empty(0)
-        if backend == "triton":
+        # As wide as the buffers, so that a record beyond the maxima, which is cut to them, reads nothing else.
+        angles = tables.angle_table(self._columns)
+        if backend == "numba":
+            from fdsl_gpu.cpu_kernels import contour
+
+            self._tables: tuple[Any, Any] = (angles, tables.perlin_pairs())
+            self._kernels: Any = contour
+        else:
+            gradients = tables.perlin_gradients()
+            self._tables = (torch.tensor(angles, device=self.device), torch.tensor(gradients, device=self.device))
             self._kernels = load_kernels("contour")
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
@@ -71,10 +90,9 @@ class Contours:
         _check("planes", planes, (len(records), 1, side, side), torch.uint8, self.device)
         if not len(records):
             return
-        if self.backend == "numba":
-            self._draw_numba(records, key, planes)
-        else:
-            self._draw_triton(records, key, planes)
+        self._reserve(len(records))
+        self._fill_vertices(records, key, self._words, self._greys)
+        self._raster(records, self._words, self._greys, planes)
 
     def vertices(self, records: Tensor, key: philox.Key) -> tuple[Tensor, Tensor]:
         """What ``draw`` is about to draw.
@@ -94,84 +112,61 @@ class Contours:
         words = words[:, : self.max_lines, : self.max_vertices].contiguous()
         return words.view(torch.int16).unflatten(2, (self.max_vertices, 2)), greys[:, : self.max_lines].contiguous()
 
-    def _draw_numba(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
-        from fdsl_gpu.cpu_kernels import contour
-
-        if not len(self._words):
-            self._words, self._greys = self._empty_vertices(1)
-        contour.draw(
-            _structured(records),
-            self._angles.numpy(),
-            self._gradients.numpy(),
-            *key,
-            philox.NOISE,
-            philox.GREY,
-            self._words.numpy(),
-            self._greys.numpy(),
-            self.background,
-            planes.numpy(),
-        )
-
-    def _draw_triton(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
-        if len(self._words) < len(records):
-            self._words, self._greys = self._empty_vertices(len(records))
-        with torch.cuda.device_of(planes):
-            self._fill_vertices(records, key, self._words, self._greys)
-            self._raster_triton(records, self._words, self._greys, planes)
-
-    def _raster_triton(self, records: Tensor, words: Tensor, greys: Tensor, planes: Tensor) -> None:
-        batch, side = len(records), self.canvas_size
-        if len(self._canvas) < batch:
-            # The kernel "resolve" leaves it zero for the next images.
-            self._canvas = torch.zeros((batch, side, side), dtype=torch.int32, device=self.device)
-        self._kernels.raster[batch, self.max_lines](
-            records,
-            words,
-            greys,
-            self._canvas,
-            self._rows,
-            self._columns,
-            side,
-            BLOCK=_SIDE_BLOCK,
-            num_warps=_SIDE_BLOCK // 32,
-            enable_fp_fusion=False,
-        )
-        pixels = planes.numel()
-        self._kernels.resolve[(-(-pixels // _PIXEL_BLOCK),)](
-            self._canvas, planes, pixels, self.background, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
-        )
-
     def _fill_vertices(self, records: Tensor, key: philox.Key, words: Tensor, greys: Tensor) -> None:
+        streams = (philox.NOISE, philox.GREY)
         if self.backend == "numba":
-            from fdsl_gpu.cpu_kernels import contour
-
-            contour.vertices(
-                _structured(records),
-                self._angles.numpy(),
-                self._gradients.numpy(),
-                *key,
-                philox.NOISE,
-                philox.GREY,
-                words.numpy(),
-                greys.numpy(),
-            )
+            self._kernels.vertices(_structured(records), *self._tables, words.numpy(), greys.numpy(), *key, *streams)
             return
-        self._kernels.vertices[len(records), -(-self.max_vertices // _VERTEX_BLOCK)](
-            records,
-            records.view(torch.float32),
-            self._angles,
-            self._gradients,
-            words,
-            greys,
-            *(_signed(word) for word in key),
-            self._rows,
-            self._columns,
-            NOISE_STREAM=philox.NOISE,
-            GREY_STREAM=philox.GREY,
-            BLOCK=_VERTEX_BLOCK,
-            num_warps=_VERTEX_BLOCK // 32,
-            enable_fp_fusion=False,
-        )
+        with self._guard():
+            self._kernels.vertices[len(records), -(-self._columns // _VERTEX_BLOCK)](
+                records,
+                records.view(torch.float32),
+                *self._tables,
+                words,
+                greys,
+                *(_signed(word) for word in key),
+                self._rows,
+                self._columns,
+                *streams,
+                BLOCK=_VERTEX_BLOCK,
+                num_warps=_VERTEX_BLOCK // 32,
+                enable_fp_fusion=False,
+            )
+
+    def _raster(self, records: Tensor, words: Tensor, greys: Tensor, planes: Tensor) -> None:
+        if self.backend == "numba":
+            self._kernels.raster(_structured(records), words.numpy(), greys.numpy(), planes.numpy(), self.background)
+            return
+        pixels = planes.numel()
+        with self._guard():
+            self._kernels.raster[len(records), self._rows](
+                records,
+                words,
+                greys,
+                self._canvas,
+                self._rows,
+                self._columns,
+                self.canvas_size,
+                BLOCK=_SIDE_BLOCK,
+                num_warps=_SIDE_BLOCK // 32,
+                enable_fp_fusion=False,
+            )
+            self._kernels.resolve[(-(-pixels // _PIXEL_BLOCK),)](
+                self._canvas, planes, pixels, self.background, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
+            )
+
+    def _reserve(self, batch: int) -> None:
+        if len(self._words) >= batch:
+            return
+        self._words, self._greys = self._empty_vertices(batch)
+        if self.backend == "triton":
+            # Zero once: the kernel "resolve" leaves it zero for the next images.
+            shape = (batch, self.canvas_size, self.canvas_size)
+            self._canvas = torch.zeros(shape, dtype=torch.int32, device=self.device)
+
+    def _guard(self) -> AbstractContextManager[Any]:
+        """Triton launches on the current device, which need not be the one of the tensors."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
     def _empty_vertices(self, batch: int) -> tuple[Tensor, Tensor]:
         words = torch.empty((batch, self._rows, self._columns), dtype=torch.int32, device=self.device)
@@ -194,7 +189,7 @@ def _check(argument: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.d
         raise ValueError(f"{argument}: received a tensor on {tensor.device}; allowed: {device}. Move it there.")
 
 
-def _structured(words: Tensor):  # noqa: ANN202
+def _structured(words: Tensor) -> np.ndarray:
     return words.numpy().view(records.CONTOURS)[:, 0]
 
 
