@@ -12,7 +12,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox, registry
 from fdsl_gpu.alias import selection_probabilities
 from fdsl_gpu.formulas.base import Formula
-from fdsl_gpu.renderer import make_primitive
+from fdsl_gpu.render.contours import Contours
 from fdsl_gpu.source import Source
 
 
@@ -91,27 +91,28 @@ def geometry(
     return [_points(formula, record) for record in records]
 
 
-def _contours(formula: Any, key: philox.Key, records: np.ndarray) -> list[dict[str, Any]]:
+def _contours(formula: Formula, key: philox.Key, records: np.ndarray) -> list[dict[str, Any]]:
     words = torch.from_numpy(records.view(np.int32).reshape(len(records), -1))
-    vertices, greys = make_primitive(formula, torch.device("cpu"), "numba").vertices(words, key)
+    settings = formula.drawing()
+    contours = Contours(canvas_size=formula.canvas_size, device=torch.device("cpu"), backend="numba", **settings)
+    vertices, greys = contours.vertices(words, key)
     return [
         {
             "vertices": vertices[i, : record["lines"], : record["vertices"]].numpy().astype(np.int32),
             "grays": greys[i, : record["lines"]].numpy().copy(),
             "canvas_size": formula.canvas_size,
-            "background": formula.background_value,
+            "background": settings["background"],
         }
         for i, record in enumerate(records)
     ]
 
 
-def _points(formula: Any, record: np.ndarray) -> dict[str, Any]:
+def _points(formula: Formula, record: np.ndarray) -> dict[str, Any]:
     count = int(record["num_maps"])
     return {
         "maps": record["maps"][:count].copy(),
         "probabilities": selection_probabilities(record["select"][:count]),
         "camera": record["camera"].copy(),
-        "points": formula.points,
+        "points": formula.drawing()["points"],
         "canvas_size": formula.canvas_size,
     }
-

@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from torch import Tensor
 from fdsl_gpu import philox
 from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula
-from fdsl_gpu.render.backend import backend_for
+from fdsl_gpu.render.backend import Backend, backend_for
 from fdsl_gpu.render.contours import Contours
 from fdsl_gpu.render.points import Points3D
 from fdsl_gpu.write_out import WriteOut
 
 Primitive = Contours | Points3D
+
+_PRIMITIVES: dict[str, type[Contours] | type[Points3D]] = {"contours": Contours, "points_3d": Points3D}
 
 _CPU_CHUNK_BYTES = 1 << 20
 _GPU_CHUNK_BYTES = 8 << 20
@@ -34,17 +36,10 @@ _MAX_CHUNK = 256
 _CHUNKS_A_THREAD = 4
 
 
-def make_primitive(formula: Formula, device: torch.device, backend: Literal["numba", "triton"]) -> Primitive:
+def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> Primitive:
     """The launcher that draws a formula's records."""
-    launch: dict[str, Any] = {"canvas_size": formula.canvas_size, "device": device, "backend": backend}
-    if formula.PRIMITIVE == "contours":
-        return Contours(
-            max_vertices=formula.MAX_VERTICES,
-            max_lines=formula.MAX_LINES,
-            background=formula.background_value,
-            **launch,
-        )
-    return Points3D(points=formula.points, upright=formula.upright, **launch)
+    launcher = _PRIMITIVES[formula.PRIMITIVE]
+    return launcher(canvas_size=formula.canvas_size, device=device, backend=backend, **formula.drawing())
 
 
 class _Lane:
@@ -81,7 +76,7 @@ class Renderer:
         seed: int,
         device: torch.device,
         write_out: dict[str, Any] | None,
-        backend: Literal["numba", "triton"] | None = None,
+        backend: Backend | None = None,
     ) -> None:
         self.formula = formula
         self.device = device
@@ -92,7 +87,10 @@ class Renderer:
         self.chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
         self._write_out = write_out
         self._memory = BatchMemory()
-        self._after_fork()
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._lanes: list[_Lane] = []
+        self._pool: tuple[ThreadPoolExecutor, int] | None = None
 
     def empty(self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
         """An uninitialised batch [B, C, H, W] of the dtype and layout that this renderer fills."""
@@ -164,5 +162,5 @@ class Renderer:
         # A forked process inherits the objects of its parent's pool but none of the threads, and perhaps a held lock.
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._lanes: list[_Lane] = []
-        self._pool: tuple[ThreadPoolExecutor, int] | None = None
+        self._lanes = []
+        self._pool = None

@@ -49,7 +49,7 @@ class Source:
         self._split = checks.choice("split", split, ("train", "val"))
         if instances_per_class is not None:
             checks.integer("instances_per_class", instances_per_class, 1, 2**32)
-        self._write_out = {
+        self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
             "channels": channels,
             "dtype": dtype,

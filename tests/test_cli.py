@@ -69,9 +69,14 @@ def test_interrupt_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_replacing_keeps_the_old_file_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="half-way"), replacing(path) as temporary:
-        temporary.write_text("ne")
-        raise RuntimeError("half-way")
+
+    def fail_half_way() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half-way")
+
+    with pytest.raises(RuntimeError, match="half-way"):
+        fail_half_way()
     assert path.read_text() == "old"
     with replacing(path) as temporary:
         temporary.write_text("new")

@@ -4,9 +4,9 @@
     python train_examples/pretrain_vit.py --dataset rcdb-1k --steps 2000 --output runs/rcdb
     torchrun --nproc-per-node 8 train_examples/pretrain_vit.py     # batch size is for each process
 
-The cpu preset learns to name 3-D fractals in a few minutes on two cores. The gpu preset is the pre-training schedule of
-the CVPR 2022 paper (AdamW 1e-3, weight decay 0.05, cosine with 5 epochs of warm-up, label smoothing and drop path 0.1)
-without its image augmentation, Mixup and CutMix.
+The cpu preset learns to name radial contours in a few minutes on two cores. The gpu preset is the pre-training schedule
+of the CVPR 2022 paper (AdamW 1e-3, weight decay 0.05, cosine with 5 epochs of warm-up, label smoothing and drop path
+0.1) without its image augmentation, Mixup and CutMix.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from run_folder import RunFolder
-
 from fdsl_gpu import FDSLDataset, FDSLLoader
+from run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -63,17 +62,17 @@ class Recipe:
 
 PRESETS = {
     "cpu": Recipe(
-        dataset="exfractaldb-1k",
+        dataset="rcdb-1k",
         num_classes=100,
         image_size=64,
         batch_size=128,
-        steps=600,
+        steps=400,
         warmup_steps=50,
-        evaluate_every=200,
-        validation_size=4096,
+        evaluate_every=100,
+        validation_size=2048,
         model="vit_tiny_patch16_224",
         model_options={"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
-        dataset_options={"canvas_size": 64},
+        dataset_options={"canvas_size": 128},
         drop_path=0.0,
         clip=1.0,
     ),

@@ -45,6 +45,10 @@ class Formula:
         """Records ([B] of ``RECORD``) of labels and instances, both int64 [B]."""
         raise NotImplementedError
 
+    def drawing(self) -> dict[str, Any]:
+        """What the primitive is told once, besides the canvas size: keywords of its launcher."""
+        raise NotImplementedError
+
     def class_parameters(self, label: int) -> dict[str, Any]:
         """The parameters that define class ``label``, under the names of the paper."""
         raise NotImplementedError

@@ -94,6 +94,10 @@ class ExFractalDB(Formula):
         records["focal"], records["distance"] = _FOCAL, _DISTANCE
         return records
 
+    def drawing(self) -> dict[str, Any]:
+        """Keywords of ``render.points.Points3D``."""
+        return {"points": self.points, "upright": self.upright}
+
     def class_parameters(self, label: int) -> dict[str, Any]:
         """Maps float32 [n, 12] (columns a .. l), probabilities [n], and which of the 145 weight rows are drawable."""
         table = _classes(self.class_table, self.num_classes).table

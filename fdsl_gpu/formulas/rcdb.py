@@ -43,8 +43,6 @@ class RCDB(Formula):
     NUMBER: ClassVar[int] = 1
     PRIMITIVE: ClassVar[Literal["contours"]] = "contours"
     RECORD: ClassVar[np.dtype] = CONTOURS
-    MAX_VERTICES: ClassVar[int] = _MAX_VERTICES
-    MAX_LINES: ClassVar[int] = _MAX_LINES
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
@@ -54,10 +52,10 @@ class RCDB(Formula):
         super().__post_init__()
         checks.choice("background", self.background, ("white", "black"))
 
-    @property
-    def background_value(self) -> int:
-        """Grey level of pixels that no line covers."""
-        return 255 if self.background == "white" else 0
+    def drawing(self) -> dict[str, Any]:
+        """Keywords of ``render.contours.Contours``."""
+        background = 255 if self.background == "white" else 0
+        return {"max_vertices": _MAX_VERTICES, "max_lines": _MAX_LINES, "background": background}
 
     def draw(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> np.ndarray:
         """Records ([B] of ``CONTOURS``) of labels and instances, both int64 [B]."""

@@ -1,0 +1,92 @@
+"""The training scripts run as a person runs them, and leave behind what they promise."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+
+EXAMPLES = Path(__file__).parent.parent / "train_examples"
+TINY_MODEL = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
+TINY = [
+    *("--device", "cpu", "--num-classes", "10", "--image-size", "32", "--batch-size", "8", "--steps", "4"),
+    *("--warmup-steps", "1", "--evaluate-every", "2", "--validation-size", "32", "--log-every", "1"),
+    *("--model-options", json.dumps(TINY_MODEL), "--dataset-options", '{"canvas_size": 64}'),
+]
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    environment |= {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("run") / "rcdb"
+    result = run(str(EXAMPLES / "pretrain_vit.py"), *TINY, "--output", str(folder))
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def test_run_folder_holds_what_was_promised(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["checkpoint.pth", "contact_sheet.png", "log.csv", "loss_curve.png", "settings.json"]
+    with open(folder / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["samples"]) for row in rows] == [8, 16, 24, 32]
+    assert [bool(row["accuracy"]) for row in rows] == [False, True, False, True]
+    assert all(0 <= float(row["data_share"]) <= 1 for row in rows)
+
+
+def test_checkpoint_loads_with_the_printed_call(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    assert "chance 10.00%" in printed
+    call = printed.strip().splitlines()[-1].removeprefix("load it: ")
+    assert str(folder) in call
+    model = eval(call, {"timm": timm})
+    assert model.head.out_features == 10
+
+
+def test_a_run_is_never_overwritten(finished: tuple[Path, str]) -> None:
+    result = run(str(EXAMPLES / "pretrain_vit.py"), *TINY, "--output", str(finished[0]))
+    assert result.returncode == 2
+    assert "already holds a run" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "rcdb"], "Did you mean 'rcdb-1k'"),
+        (["--output", "/proc/run"], "output: cannot write to '/proc/run'"),
+        (["--num-classes", "2000"], "num_classes: received 2000"),
+    ],
+)
+def test_bad_settings_end_in_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = run(str(EXAMPLES / "pretrain_vit.py"), *TINY, "--output", str(tmp_path / "run"), *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_two_processes_train_together(tmp_path: Path) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = run(*launch, str(EXAMPLES / "pretrain_vit.py"), *TINY, "--output", str(tmp_path / "run"))
+    assert result.returncode == 0, result.stderr
+    with open(tmp_path / "run" / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["samples"]) for row in rows] == [16, 32, 48, 64]
+
+
+def test_minimal_example_learns_something() -> None:
+    result = run(str(EXAMPLES / "minimal.py"))
+    assert result.returncode == 0, result.stderr
+    losses = [float(line.split()[-1]) for line in result.stdout.splitlines()]
+    assert losses[-1] < losses[0]
