@@ -41,7 +41,8 @@ def run_tests(seconds: float) -> dict[str, Any]:
         return {"status": "timed out", "seconds": seconds}
     print(result.stdout[-4000:], result.stderr[-2000:], sep="\n")
     counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", result.stdout)}
-    return {"status": "passed" if result.returncode == 0 else "failed", **counts}
+    status = "failed" if result.returncode else "passed" if counts.get("passed") else "skipped"
+    return {"status": status, **counts}
 
 
 def main() -> None:
@@ -65,14 +66,15 @@ def main() -> None:
             ["vit_base_patch16_224", "vit_tiny_patch16_224"], DATASETS, 256, "cuda", left * 0.8
         )
     else:
-        report["skipped"].append("feed efficiency of ViT-B/16 and ViT-Ti/16: no CUDA device")
-        report["skipped"].append("drawing on the device: no CUDA device; the figures above are a CPU rehearsal")
+        report["feed"] = feed.measure(["vit_tiny_patch16_224"], DATASETS, 4, "cpu", 20)
+        report["skipped"].append("GPU tests, drawing on the device, feed efficiency on it: no CUDA device")
+        report["skipped"].append("the figures above are a rehearsal on a CPU with tiny batches and mean nothing")
     report["seconds"] = round(time.monotonic() - started, 1)
     for line in report["skipped"]:
         print(f"skipped: {line}")
     write_json(out / "gpu.json", report)
     print(f"wrote {out / 'gpu.json'} after {report['seconds']} s")
-    sys.exit(report["tests"]["status"] != "passed")
+    sys.exit(report["tests"]["status"] in ("failed", "timed out"))
 
 
 if __name__ == "__main__":
