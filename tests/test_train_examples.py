@@ -3,12 +3,15 @@
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import timm
+import torch
 
 EXAMPLES = Path(__file__).parent.parent / "train_examples"
 TINY_MODEL = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 1, "num_heads": 2}
@@ -74,6 +77,22 @@ def test_bad_settings_end_in_one_clear_line(arguments: list[str], message: str, 
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_interrupt_stops_cleanly(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "pretrain_vit.py"), *TINY, "--steps", "100000", "--output", str(tmp_path)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.pth").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in error
+    assert "Traceback" not in error
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint.pth", "contact_sheet.png", "log.csv", "settings.json"]
+    torch.load(tmp_path / "checkpoint.pth", weights_only=True)
 
 
 def test_two_processes_train_together(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""The whole path from records to batches: the same bytes from both twins, any chunking, any number of threads."""
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
+from fdsl_gpu.formulas.rcdb import RCDB, class_table
+from fdsl_gpu.renderer import Renderer
+
+CPU = torch.device("cpu")
+FORMULAS = {"rcdb": RCDB(canvas_size=64), "exfractaldb": ExFractalDB(canvas_size=64, points=600)}
+# Classes of few lines, which Triton's interpreter draws in seconds.
+LABELS = np.argsort(class_table(1000)["lines"], kind="stable")[10:13]
+
+
+def draw(formula: Formula, backend: Any, labels: np.ndarray = LABELS, **write_out: Any) -> torch.Tensor:
+    options = {"image_size": 32, "channels": 3, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer = Renderer(formula, seed=3, device=CPU, write_out={**options, **write_out}, backend=backend)
+    return renderer(labels, np.arange(len(labels)) + 5)
+
+
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16])
+@pytest.mark.parametrize("name", FORMULAS)
+def test_twins_deliver_the_same_batch(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The interpreter keeps its state in globals.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    options = {"dtype": dtype, "normalize": None if dtype == torch.uint8 else "imagenet"}
+    batches = [draw(FORMULAS[name], backend, **options) for backend in ("numba", "triton")]
+    assert torch.equal(*(batch.view(torch.uint8) for batch in batches))
+    assert len(batches[0].unique()) > 2
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+def test_threads_and_chunks_do_not_show(threads: int, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.arange(23)
+    expected = draw(FORMULAS["rcdb"], "numba", labels)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("fdsl_gpu.renderer._MAX_CHUNK", chunk)
+    assert torch.equal(draw(FORMULAS["rcdb"], "numba", labels), expected)
+
+
+def test_callers_on_several_threads_take_turns() -> None:
+    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
+    expected = [renderer(np.full(8, label), np.arange(8)).clone() for label in range(6)]
+    results: dict[int, torch.Tensor] = {}
+
+    def work(label: int) -> None:
+        for _ in range(5):
+            results[label] = renderer(np.full(8, label), np.arange(8)).clone()
+
+    threads = [threading.Thread(target=work, args=(label,)) for label in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(results[label], expected[label]) for label in range(6))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_draws_too() -> None:
+    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
+    expected = renderer(np.arange(8), np.arange(8)).numpy().tobytes()
+    context = torch.multiprocessing.get_context("fork")
+    parent, child = context.Pipe()
+    process = context.Process(
+        target=lambda: child.send(renderer(np.arange(8), np.arange(8)).numpy().tobytes() == expected)
+    )
+    process.start()
+    assert parent.poll(60)
+    assert parent.recv()
+    process.join()
