@@ -68,19 +68,20 @@ class Source:
         """(labels, instances), int64 [B] each, of positions."""
         return self.order.locate(checks.integers("positions", positions, 0, MAX_POSITION - 1))
 
-    def render(self, labels: ArrayLike, instances: ArrayLike, out: Tensor | None = None) -> Tensor:
+    def render(self, labels: ArrayLike, instances: ArrayLike) -> Tensor:
         """Images [B, C, H, W] of labels and instances, as the stream delivers them."""
-        labels, instances = checks.pairs(labels, instances, self.formula.num_classes)
+        return self._draw(*checks.pairs(labels, instances, self.formula.num_classes))
+
+    def _draw(self, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Tensor:
         if self._renderer is None:
             self._renderer = Renderer(self.formula, seed=self.seed, device=self.device, write_out=self._write_out)
-        if out is None:
-            out = self._renderer.empty(len(labels), self.memory_format)
+        out = self._renderer.empty(len(labels), self.memory_format)
         return self._renderer(labels, instances, out)
 
     def batch(self, positions: NDArray[np.int64], return_ids: bool = False) -> tuple[Tensor, ...]:
         """(images, labels) or (images, labels, content ids) of positions, on the device; labels and ids int64 [B]."""
         labels, instances = self.order.locate(positions)
-        images = self.render(labels, instances)
+        images = self._draw(labels, instances)
         numbers = (labels, content_ids(labels, instances)) if return_ids else (labels,)
         return images, *(self._to_device(torch.from_numpy(number)) for number in numbers)
 

@@ -68,6 +68,9 @@ class ExFractalDB(Formula):
         checks.choice("viewpoint", self.viewpoint, ("uniform", "ring"))
         checks.integer("points", self.points, 100, 10_000_000)
         checks.choice("upright", self.upright, (False, True))
+        if self.class_table is not None:
+            # A bad file is refused here, not in the middle of a run.
+            _classes(self.class_table, self.num_classes)
 
     def draw(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> np.ndarray:
         """Records ([B] of ``POINTS_3D``) of labels and instances, both int64 [B]."""
