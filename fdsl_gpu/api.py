@@ -12,6 +12,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox, registry
 from fdsl_gpu.alias import selection_probabilities
 from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.records import as_words
 from fdsl_gpu.render.contours import Contours
 from fdsl_gpu.source import Source
 
@@ -92,7 +93,7 @@ def geometry(
 
 
 def _contours(formula: Formula, key: philox.Key, records: np.ndarray) -> list[dict[str, Any]]:
-    words = torch.from_numpy(records.view(np.int32).reshape(len(records), -1))
+    words = torch.from_numpy(as_words(records))
     settings = formula.drawing()
     contours = Contours(canvas_size=formula.canvas_size, device=torch.device("cpu"), backend="numba", **settings)
     vertices, greys = contours.vertices(words, key)

@@ -25,6 +25,8 @@ class BatchMemory:
 
     def empty(self, shape: tuple[int, int, int, int], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
         """An uninitialised tensor [B, C, H, W], contiguous in the memory format."""
+        if not math.prod(shape):
+            return torch.empty(shape, dtype=dtype, memory_format=memory_format)
         memory = self._take(math.prod(shape) * dtype.itemsize)
         # A view is an object of its own: torch holds it as long as any tensor over it lives, views included.
         handle = memory[:]
@@ -36,11 +38,13 @@ class BatchMemory:
         return flat.view(shape)
 
     def _take(self, size: int) -> NDArray[np.uint8]:
-        while self._idle:
-            memory = self._idle.pop()
-            if memory.size == size:
-                return memory
-        return np.empty(size, np.uint8)
+        try:
+            # Another thread may take the last one between a look and a pop, so there is no look.
+            while (memory := self._idle.pop()).size != size:
+                pass
+            return memory
+        except IndexError:
+            return np.empty(size, np.uint8)
 
     def _give_back(self, memory: NDArray[np.uint8]) -> None:
         if len(self._idle) < _MAX_IDLE:

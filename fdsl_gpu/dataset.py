@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -114,11 +115,11 @@ class FDSLDataset(IterableDataset[Sample]):
         self.batch_size = None if batch_size is None else checks.integer("batch_size", batch_size, 1)
         self.return_ids = return_ids
         self._rank, self._world_size = rank, world_size
-        stride = (self.batch_size or 1) * World.detect(rank, world_size).world_size
+        self._stride = (self.batch_size or 1) * World.detect(rank, world_size).world_size
         self.epoch_size = epoch_size
         if epoch_size is not None:
-            remedy = f"One global batch is {stride} samples."
-            self.epoch_size = checks.integer("epoch_size", epoch_size, stride, MAX_POSITION, remedy)
+            remedy = f"One global batch is {self._stride} samples."
+            self.epoch_size = checks.integer("epoch_size", epoch_size, self._stride, MAX_POSITION, remedy)
         self.epoch = 0
         self._start: int | None = None
         self._position = 0
@@ -134,6 +135,12 @@ class FDSLDataset(IterableDataset[Sample]):
     def device(self) -> torch.device:
         """Where images are drawn and delivered."""
         return self.source.device
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned DataLoader worker is in no process group and could not detect the rank it works for.
+        world = World.detect(self._rank, self._world_size)
+        ranks = {"_rank": world.rank, "_world_size": world.world_size} if world.world_size > 1 else {}
+        return {**self.__dict__, **ranks}
 
     def __len__(self) -> int:
         if self.epoch_size is None:
@@ -154,9 +161,15 @@ class FDSLDataset(IterableDataset[Sample]):
         return self._samples(plan) if self.batch_size is None else self._batches(plan)
 
     def set_epoch(self, epoch: int) -> None:
-        """Start the next iteration at ``epoch * epoch_size``, as ``DistributedSampler.set_epoch`` does."""
-        self.epoch = checks.integer("epoch", epoch, 0)
-        self._start, self._position = None, self.epoch * (self.epoch_size or 0)
+        """Start the next iteration at ``epoch * epoch_size``, as ``DistributedSampler.set_epoch`` does.
+
+        A loaded state, or ``start``, inside that epoch is kept; without ``epoch_size`` there is nothing to set.
+        """
+        epoch = checks.integer("epoch", epoch, 0)
+        if self.epoch_size is None or (self._start is not None and self.epoch == epoch):
+            return
+        self.epoch = epoch
+        self._start, self._position = None, epoch * self.epoch_size
 
     def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(labels, instances), int64 [B] each, of positions; ``render(*locate(p))`` is delivered at p."""
@@ -181,16 +194,21 @@ class FDSLDataset(IterableDataset[Sample]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state, once: on any number of ranks, with any batch size.
 
+        ``len`` stays that of a whole epoch. Workers of a DataLoader have copies of the dataset: there, call
+        ``set_epoch`` before each later epoch, and do not keep workers (``persistent_workers``) between epochs.
+
         Raises:
             ValueError: the state is of another version, or of a dataset that draws other bytes; both are shown.
         """
-        if state.get("version") != STATE_VERSION:
+        if not isinstance(state, dict) or not {"version", "position", "fingerprint"} <= state.keys():
+            raise ValueError(f"state: received {state!r}; allowed: what state_dict() returned. Pass that, unchanged.")
+        if state["version"] != STATE_VERSION:
             raise ValueError(
-                f"state: received version {state.get('version')!r}; allowed: {STATE_VERSION}. "
+                f"state: received version {state['version']!r}; allowed: {STATE_VERSION}. "
                 "Resume with the version of fdsl-gpu that saved it."
             )
         mine, theirs = self.source.fingerprint(), state["fingerprint"]
-        names = [name for name in {**theirs, **mine} if _json(mine.get(name)) != _json(theirs.get(name))]
+        names = [name for name in {**theirs, **mine} if mine.get(name) != theirs.get(name)]
         if names:
             raise ValueError(
                 "state: received the state of another dataset: "
@@ -200,8 +218,13 @@ class FDSLDataset(IterableDataset[Sample]):
         self._seek(checks.integer("position", state["position"], 0, MAX_POSITION - 1))
 
     def _seek(self, position: int) -> None:
+        if self.epoch_size is not None:
+            self.epoch = position // self.epoch_size
+            end = (self.epoch + 1) * self.epoch_size
+            if position + self._stride > end:
+                # What is left of the epoch is no whole global batch: go on with the next.
+                self.epoch, position = self.epoch + 1, end
         self._start = self._position = position
-        self.epoch = position // self.epoch_size if self.epoch_size else 0
 
     def _span(self) -> tuple[int, int | None]:
         if self.epoch_size is None:
@@ -260,13 +283,10 @@ class FDSLMapDataset(Dataset[Any]):
             raise RuntimeError(
                 "device: received 'cuda' in a DataLoader worker; pass num_workers=0, or device='cpu' to the dataset."
             )
+        indices = [operator.index(index) for index in indices]
         for index in indices:
             if not -self.size <= index < self.size:
                 raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
         positions = np.asarray(indices, np.int64) % self.size
         images, *numbers = self.source.batch(positions, self.return_ids)
         return [(image, *values) for image, *values in zip(images, *(c.tolist() for c in numbers), strict=True)]
-
-
-def _json(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value

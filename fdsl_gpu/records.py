@@ -56,6 +56,11 @@ POINTS_3D = np.dtype(
 """A 3-D iterated function system and the camera that looks at it."""
 
 
+def as_words(records: np.ndarray) -> np.ndarray:
+    """The same memory as int32 [B, W], as the launchers take it."""
+    return records.view(np.int32).reshape(len(records), records.dtype.itemsize // 4)
+
+
 def split_id(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """56-bit ids as (low 32 bits, high 24 bits), both uint32."""
     ids = ids.astype(np.uint64)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from fdsl_gpu import philox
 from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import Backend, backend_for
 from fdsl_gpu.render.contours import Contours
 from fdsl_gpu.render.points import Points3D
@@ -87,6 +88,7 @@ class Renderer:
         self.chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
         self._write_out = write_out
         self._memory = BatchMemory()
+        self._drawn: torch.cuda.Event | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._lanes: list[_Lane] = []
@@ -105,7 +107,7 @@ class Renderer:
     def __call__(self, labels: NDArray[np.int64], instances: NDArray[np.int64], out: Tensor | None = None) -> Tensor:
         """Images of labels and instances (int64 [B] each, already checked), into ``out`` if it is given."""
         records = self.formula.draw(self.key, labels, instances)
-        words = torch.from_numpy(records.view(np.int32).reshape(len(records), -1))
+        words = torch.from_numpy(as_words(records))
         if out is None:
             out = self.empty(len(words))
         if self._process != os.getpid():
@@ -114,9 +116,17 @@ class Renderer:
             if self.device.type == "cpu":
                 self._draw_on_threads(words, out)
             else:
-                words = words.pin_memory().to(self.device, non_blocking=True)
-                self._work(self._reserve(1)[0], iter(range(0, len(words), self.chunk)), self.chunk, words, out)
+                self._draw_on_stream(words, out)
         return out
+
+    def _draw_on_stream(self, words: Tensor, out: Tensor) -> None:
+        stream = torch.cuda.current_stream(self.device)
+        if self._drawn is not None:
+            # The scratch memory may still be in use on another stream.
+            stream.wait_event(self._drawn)
+        words = words.pin_memory().to(self.device, non_blocking=True)
+        self._work(self._reserve(1)[0], iter(range(0, len(words), self.chunk)), self.chunk, words, out)
+        self._drawn = stream.record_event()
 
     def _draw_on_threads(self, words: Tensor, out: Tensor) -> None:
         if not len(words):
@@ -127,7 +137,11 @@ class Renderer:
         starts = iter(range(0, len(words), chunk))
         lanes = self._reserve(threads)
         helpers = [self._executor(threads).submit(self._work, lane, starts, chunk, words, out) for lane in lanes[1:]]
-        self._work(lanes[0], starts, chunk, words, out)
+        try:
+            self._work(lanes[0], starts, chunk, words, out)
+        finally:
+            # Whatever happened, nobody writes to the lanes or to ``out`` after this.
+            wait(helpers)
         for helper in helpers:
             helper.result()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any, Literal
 
@@ -51,7 +52,7 @@ class Source:
             checks.integer("instances_per_class", instances_per_class, 1, 2**32)
         self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
-            "channels": channels,
+            "channels": checks.integer("channels", channels, 1, 3),
             "dtype": dtype,
             "normalize": None if dtype == torch.uint8 and normalize == "imagenet" else normalize,
             "interpolation": interpolation,
@@ -74,6 +75,9 @@ class Source:
 
     def _draw(self, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Tensor:
         if self._renderer is None:
+            if self.device.type == "cuda" and self.device.index is None:
+                # Which device "cuda" means is settled by the first drawing, and then stays.
+                self.device = torch.device("cuda", torch.cuda.current_device())
             self._renderer = Renderer(self.formula, seed=self.seed, device=self.device, write_out=self._write_out)
         out = self._renderer.empty(len(labels), self.memory_format)
         return self._renderer(labels, instances, out)
@@ -87,14 +91,16 @@ class Source:
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the bytes of a position, JSON-able."""
-        return {
+        identity = {
             "pixel_contract": PIXEL_CONTRACT,
             **self.formula.fingerprint(),
             "seed": self.seed,
             "split": self._split,
             "instances_per_class": self.order.instances_per_class,
-            **{name: _plain(value) for name, value in self._write_out.items()},
+            **self._write_out,
         }
+        # Through JSON and back, so that a saved state compares equal: tuples become lists, NumPy's numbers plain ones.
+        return json.loads(json.dumps(identity, default=_plain))
 
     def _to_device(self, values: Tensor) -> Tensor:
         return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
@@ -120,8 +126,8 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
             f"device: received {device!r}; allowed here: {['cpu'] + [f'cuda:{n}' for n in range(count)]}. "
             "Use device='cpu', or check the driver and CUDA_VISIBLE_DEVICES."
         )
-    return resolved
+    return resolved if resolved.type == "cuda" else torch.device("cpu")
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, torch.dtype) else value
+    return str(value) if isinstance(value, torch.dtype) else value.tolist()

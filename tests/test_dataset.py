@@ -1,6 +1,7 @@
 """FDSLDataset, FDSLMapDataset and FDSLLoader: positions, ranks, workers, state and errors."""
 
 import itertools
+import json
 import pickle
 import threading
 from typing import Any
@@ -171,6 +172,53 @@ def test_state_in_mid_epoch_finishes_the_epoch_and_then_has_full_ones() -> None:
     assert len(take(resumed, 100)[1]) == 12
     resumed.set_epoch(2)
     assert len(take(resumed, 100)[1]) == 16
+
+
+def test_set_epoch_keeps_a_state_inside_that_epoch() -> None:
+    dataset = make(epoch_size=16)
+    dataset.set_epoch(1)
+    take(dataset, 1)
+    resumed = make(epoch_size=16)
+    resumed.load_state_dict(dataset.state_dict())
+    resumed.set_epoch(1)
+    assert len(take(resumed, 100)[1]) == 12
+    resumed.load_state_dict(dataset.state_dict())
+    resumed.set_epoch(3)
+    assert same(take(resumed, 1), take(make(start=48), 1))
+
+
+def test_state_at_the_end_of_an_uneven_epoch_starts_the_next() -> None:
+    dataset = make(epoch_size=18)
+    take(dataset, 100)
+    resumed = make(epoch_size=18)
+    resumed.load_state_dict(dataset.state_dict())
+    assert same(take(resumed, 100), take(make(start=18), 4))
+
+
+@pytest.mark.parametrize("normalize", ["half", ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), (np.full(3, 0.5), np.full(3, 0.2))])
+def test_state_survives_json(normalize: Any) -> None:
+    keywords = {"dtype": torch.float32, "normalize": normalize, "instances_per_class": np.int64(5)}
+    state = json.loads(json.dumps(make(**keywords).state_dict()))
+    make(**keywords).load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [None, {}, {"version": 1}])
+def test_what_is_no_state_is_refused(state: Any) -> None:
+    with pytest.raises(ValueError, match="state: received"):
+        make().load_state_dict(state)
+
+
+def test_spawned_workers_know_the_rank_of_their_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make()
+    monkeypatch.setattr("fdsl_gpu.stream._detect_ranks", lambda: (1, 2))
+    pickled = pickle.dumps(dataset)
+    monkeypatch.undo()
+    assert same(take(pickle.loads(pickled), 1), take(make(rank=1, world_size=2), 1))
+
+
+def test_empty_requests_are_empty() -> None:
+    dataset = make()
+    assert dataset.render(np.empty(0, np.int64), np.empty(0, np.int64)).shape == (0, 3, 32, 32)
 
 
 def test_state_of_another_dataset_is_refused_showing_both() -> None:
