@@ -46,16 +46,13 @@ def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> 
 class _Lane:
     """What one thread or stream needs: a primitive, a write-out and a chunk of planes."""
 
-    def __init__(self, primitive: Primitive, write_out: WriteOut | None, planes: Tensor) -> None:
+    def __init__(self, primitive: Primitive, write_out: WriteOut, planes: Tensor) -> None:
         self._primitive, self._write_out, self._planes = primitive, write_out, planes
 
     def __call__(self, records: Tensor, key: philox.Key, out: Tensor) -> None:
-        if self._write_out is None:
-            self._primitive.draw(records, key, out)
-        else:
-            planes = self._planes[: len(records)]
-            self._primitive.draw(records, key, planes)
-            self._write_out(planes, out)
+        planes = self._planes[: len(records)]
+        self._primitive.draw(records, key, planes)
+        self._write_out(planes, out)
 
 
 class Renderer:
@@ -65,8 +62,7 @@ class Renderer:
         formula: the configuration.
         seed: 0 .. 2**64 - 1; decides the instances, never the classes.
         device: where to draw.
-        write_out: keyword arguments of ``WriteOut`` (image_size, channels, dtype, normalize, interpolation); None
-            leaves the planes as they are.
+        write_out: keyword arguments of ``WriteOut`` (image_size, channels, dtype, normalize, interpolation).
         backend: "numba" or "triton"; None chooses by device.
     """
 
@@ -76,7 +72,7 @@ class Renderer:
         *,
         seed: int,
         device: torch.device,
-        write_out: dict[str, Any] | None,
+        write_out: dict[str, Any],
         backend: Backend | None = None,
     ) -> None:
         self.formula = formula
@@ -96,9 +92,7 @@ class Renderer:
 
     def empty(self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
         """An uninitialised batch [B, C, H, W] of the dtype and layout that this renderer fills."""
-        side, channels, dtype = self.formula.canvas_size, self.formula.PLANES, torch.uint8
-        if self._write_out is not None:
-            side, channels, dtype = (self._write_out[name] for name in ("image_size", "channels", "dtype"))
+        side, channels, dtype = (self._write_out[name] for name in ("image_size", "channels", "dtype"))
         shape = (batch_size, channels, side, side)
         if self.device.type == "cpu":
             return self._memory.empty(shape, dtype, memory_format)
@@ -156,13 +150,10 @@ class Renderer:
 
     def _make_lane(self) -> _Lane:
         side, planes = self.formula.canvas_size, self.formula.PLANES
-        place: dict[str, Any] = {"device": self.device, "backend": self.backend}
-        write_out = None
-        if self._write_out is not None:
-            write_out = WriteOut(canvas_size=side, planes=planes, **place, **self._write_out)
-        scratch = torch.empty(
-            (self.chunk if write_out else 0, planes, side, side), dtype=torch.uint8, device=self.device
+        write_out = WriteOut(
+            canvas_size=side, planes=planes, device=self.device, backend=self.backend, **self._write_out
         )
+        scratch = torch.empty((self.chunk, planes, side, side), dtype=torch.uint8, device=self.device)
         return _Lane(make_primitive(self.formula, self.device, self.backend), write_out, scratch)
 
     def _executor(self, threads: int) -> ThreadPoolExecutor:

@@ -29,6 +29,12 @@ def backend_for(device: torch.device) -> Backend:
     )
 
 
+def signed_key(key: tuple[int, int]) -> tuple[int, int]:
+    """A key as int32 kernel arguments: of one type for every seed, so that a kernel is compiled once for all."""
+    low, high = ((word ^ 1 << 31) - (1 << 31) for word in key)
+    return low, high
+
+
 def load_kernels(name: str) -> ModuleType:
     """Import ``triton_kernels.<name>``.
 

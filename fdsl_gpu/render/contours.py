@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, records, tables
-from fdsl_gpu.render.backend import Backend, load_kernels
+from fdsl_gpu.render.backend import Backend, load_kernels, signed_key
 
 _RECORD_WORDS = records.CONTOURS.itemsize // 4
 
@@ -124,7 +124,7 @@ class Contours:
                 *self._tables,
                 words,
                 greys,
-                *(_signed(word) for word in key),
+                *signed_key(key),
                 self._rows,
                 self._columns,
                 *streams,
@@ -191,11 +191,6 @@ def _check(argument: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.d
 
 def _structured(words: Tensor) -> np.ndarray:
     return words.numpy().view(records.CONTOURS)[:, 0]
-
-
-def _signed(word: int) -> int:
-    """The 32-bit word as a kernel argument: always int32, so that a kernel is compiled once for all seeds."""
-    return word - (1 << 32) if word >= 1 << 31 else word
 
 
 def _round_up(value: int, multiple: int) -> int:

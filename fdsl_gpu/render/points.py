@@ -8,13 +8,12 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_3D
-from fdsl_gpu.render.backend import load_kernels
+from fdsl_gpu.render.backend import load_kernels, signed_key
 
 VALUE = 255
 """Grey of a point."""
@@ -92,8 +91,7 @@ class Points3D:
 
     def _draw_triton(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         ifs = load_kernels("ifs")
-        # Signed, so that their type, and with it the compiled kernel, is the same for every seed.
-        k0, k1 = (int(word) for word in np.array(key, np.uint32).view(np.int32))
+        k0, k1 = signed_key(key)
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             planes.zero_()
             ifs.draw_3d[(len(records),)](
