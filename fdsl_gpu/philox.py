@@ -34,6 +34,9 @@ NOISE = 3  # Perlin noise of contours
 GREY = 4  # grey levels of contours
 INSTANCE = 5  # what varies inside a class
 VIEW = 6  # cameras
+PATTERN = 7  # which pixels of a patch are lit
+BACKGROUND = 8  # heights of a background
+MIXTURE = 9  # which dataset of a mixture a position shows
 
 ID_BITS = 56
 
@@ -74,8 +77,8 @@ def dataset_key(seed: int, formula: int) -> Key:
     return int(words[0]), int(words[1])
 
 
-def words(key: Key, stream: int, ids: ArrayLike, count: int) -> Uint64:
-    """The first ``count`` random words of each id in a stream (lane 0).
+def words(key: Key, stream: int, ids: ArrayLike, count: int, lane: int = 0) -> Uint64:
+    """The first ``count`` random words of each id in a lane of a stream.
 
     Computed by the numba twin: in NumPy a batch of ids costs ten times more, and this stands in every training step.
 
@@ -84,6 +87,7 @@ def words(key: Key, stream: int, ids: ArrayLike, count: int) -> Uint64:
         stream: one of this module's stream numbers.
         ids: [B] integers in [0, 2**56).
         count: words an id.
+        lane: 0, or the number of a view.
 
     Returns:
         [B, count] uint64, each element a 32-bit word.
@@ -92,7 +96,7 @@ def words(key: Key, stream: int, ids: ArrayLike, count: int) -> Uint64:
 
     ids = np.ascontiguousarray(ids, np.uint64)
     out = np.empty((ids.size, count), np.uint64)
-    fill_words(key[0], key[1], stream, ids, out)
+    fill_words(key[0], key[1], stream, lane, ids, out)
     return out
 
 

@@ -28,7 +28,8 @@ CONTOURS = np.dtype(
         ("center_y", "<f4"),
         ("step", "<f4"),  # radial growth a line, pixels
         ("noise", "<f4"),  # factor of the Perlin noise subtracted from the growth, pixels
-        ("reserved", "<f4", 2),
+        ("category", "<i4"),  # what a label mask holds where these lines go, 1 .. 254; 0 without masks
+        ("reserved", "<f4"),
     ]
 )
 """Nested noisy polygons. Vertex v of line k is at
@@ -54,6 +55,70 @@ POINTS_3D = np.dtype(
     ]
 )
 """A 3-D iterated function system and the camera that looks at it."""
+
+CONTOURS_A_SCENE = 32
+
+CONTOUR_SCENE = np.dtype([("contours", CONTOURS, CONTOURS_A_SCENE)])
+"""Several contours on one canvas, drawn in order, each of one category."""
+
+POINTS_2D = np.dtype(
+    [
+        ("num_maps", "<i4"),  # n, 1 .. MAX_MAPS
+        ("pattern_low", "<u4"),  # 56-bit id of the random pattern of patches
+        ("pattern_high", "<u4"),
+        ("view", "<u4"),  # which view of the instance; another view has another pattern
+        ("mirror", "<i4"),  # bit 0: left and right, bit 1: top and bottom, of the raster as the points fall
+        ("reserved", "<i4", 3),
+        ("select", "<i4", MAX_MAPS),  # Walker alias table: threshold (0 .. 65536) << 8 | alias
+        ("maps", "<f4", (MAX_MAPS, 6)),  # a b c d e f: x' = a x + b y + e, y' = c x + d y + f
+        ("low", "<f4", 2),  # least x and y of the points
+        ("scale", "<f4", 2),  # pixels a unit, so that column = trunc((x - low) * scale + padding)
+    ]
+)
+"""A 2-D iterated function system and the box that normalises it."""
+
+FRACTAL = np.dtype(
+    [
+        ("num_maps", "<i4"),  # n, 1 .. MAX_MAPS
+        ("sequence_low", "<u4"),  # 56-bit id of the random sequence
+        ("sequence_high", "<u4"),
+        ("view", "<u4"),  # which view of the instance; another view has another sequence
+        ("select", "<i4", MAX_MAPS),  # as in POINTS_2D
+        ("maps", "<f4", (MAX_MAPS, 6)),  # as in POINTS_2D
+        ("start", "<f4", 2),  # where all trajectories start: the fixed point of map 0
+        ("shift", "<f4", 2),  # centre of the window less that of the box, in extents of the box
+        ("stretch", "<f4", 2),  # side of the window, in extents of the box
+        ("flips", "<i4"),  # bit 0: transpose, then bit 1: top and bottom, then bit 2: left and right
+        ("patch", "<i4"),  # 9 bits, most significant first and row by row: the cells around a point that it counts in
+        ("hue", "<f4"),  # 0 .. 256, added to 255 x density
+        ("saturation", "<i4"),  # 0 .. 255
+        ("value", "<i4"),  # 0 .. 255
+        ("side", "<i4"),  # pixels to which the fractal is resized; equal to its canvas, it is not
+        ("left", "<i4"),  # column of its top left corner, may lie outside of the picture
+        ("top", "<i4"),
+        ("reserved", "<i4"),
+    ]
+)
+"""A 2-D iterated function system drawn by density, coloured, and placed on a picture."""
+
+MAX_FRACTALS = 5
+BACKGROUND_LEVELS = 12
+
+FRACTAL_SCENE = np.dtype(
+    [
+        ("num_fractals", "<i4"),  # 0 .. MAX_FRACTALS
+        ("background_low", "<u4"),  # 56-bit id of the random numbers of the background
+        ("background_high", "<u4"),
+        ("view", "<u4"),
+        ("corners", "<f4", 4),  # top left, top right, bottom left, bottom right, 0 .. 1
+        ("amplitudes", "<f4", BACKGROUND_LEVELS),  # of level 1, 2, ...: half the range of what is added
+        ("factors", "<f4", 3),  # hue, saturation and value of the background are factor x height + offset
+        ("offsets", "<f4", 3),
+        ("blur", "<f4", 2),  # weights of the 3x3 blur along one axis: centre, side; side 0 for none
+        ("fractals", FRACTAL, MAX_FRACTALS),
+    ]
+)
+"""Fractals on a diamond-square background."""
 
 
 def as_words(records: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class Renderer:
         self.device = device
         self.backend = backend or backend_for(device)
         self.key = philox.dataset_key(seed, formula.NUMBER)
-        image_bytes = formula.PLANES * formula.canvas_size**2
+        image_bytes = formula.planes * formula.canvas_size**2
         budget = _CPU_CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES
         self.chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
         self._write_out = write_out
@@ -149,7 +149,7 @@ class Renderer:
         return self._lanes[:count]
 
     def _make_lane(self) -> _Lane:
-        side, planes = self.formula.canvas_size, self.formula.PLANES
+        side, planes = self.formula.canvas_size, self.formula.planes
         write_out = WriteOut(
             canvas_size=side, planes=planes, device=self.device, backend=self.backend, **self._write_out
         )

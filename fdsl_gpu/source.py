@@ -57,7 +57,7 @@ class Source:
             "normalize": None if dtype == torch.uint8 and normalize == "imagenet" else normalize,
             "interpolation": interpolation,
         }
-        WriteOut.check(planes=self.formula.PLANES, **self._write_out)
+        WriteOut.check(planes=self.formula.planes, **self._write_out)
         key = philox.dataset_key(self.seed, self.formula.NUMBER)
         self.order = Order(key, self.formula.num_classes, instances_per_class, self._split == "val")
         self._renderer: Renderer | None = None

@@ -29,6 +29,7 @@ CENTER_X = tl.constexpr(10)
 CENTER_Y = tl.constexpr(11)
 STEP = tl.constexpr(12)
 NOISE = tl.constexpr(13)
+CATEGORY = tl.constexpr(14)
 
 
 @triton.jit

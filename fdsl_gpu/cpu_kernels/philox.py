@@ -30,12 +30,12 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
 
 
 @njit(nogil=True, cache=True)
-def fill_words(k0, k1, stream, ids, out):
-    """Fill ``out`` uint64 [B, n] with the first n words of each id uint64 [B] in a stream."""
+def fill_words(k0, k1, stream, lane, ids, out):
+    """Fill ``out`` uint64 [B, n] with the first n words of each id uint64 [B] in a lane of a stream."""
     for i in range(ids.size):
         low = ids[i] & _LOW
         high = (ids[i] >> _HALF) | (np.uint64(stream) << np.uint64(24))
         for first in range(0, out.shape[1], 4):
-            block = philox4x32(np.uint64(first >> 2), np.uint64(0), low, high, np.uint64(k0), np.uint64(k1))
+            block = philox4x32(np.uint64(first >> 2), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1))
             for j in range(min(4, out.shape[1] - first)):
                 out[i, first + j] = block[j]

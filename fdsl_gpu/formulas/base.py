@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ MAX_CLASSES = 2**16
 """Labels lie in [0, 2**16): a content id is label * 2**40 + instance, in 56 bits."""
 
 MIN_CANVAS, MAX_CANVAS = 8, 4096
+
+Primitive: TypeAlias = Literal["contours", "contour_scenes", "points_2d", "points_3d", "fractal_scenes"]
+Target: TypeAlias = Literal["label", "mask", "multi_hot"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +33,13 @@ class Formula:
     NAME: ClassVar[str]
     NUMBER: ClassVar[int]
     """Part of the random key: the same for all sizes of a dataset, and never given to another formula."""
-    PRIMITIVE: ClassVar[Literal["contours", "points_3d"]]
-    PLANES: ClassVar[int] = 1
+    PRIMITIVE: ClassVar[Primitive]
     RECORD: ClassVar[np.dtype]
+    TARGET: ClassVar[Target] = "label"
+    """What a picture is labelled with. Pictures of the other targets show several classes and have no label; they are
+    located and drawn by instance, with label 0."""
+    VIEWS: ClassVar[str] = ""
+    """What differs between the views of one instance; empty if nothing does."""
 
     num_classes: int
     canvas_size: int
@@ -41,8 +48,18 @@ class Formula:
         checks.integer("num_classes", self.num_classes, 1, MAX_CLASSES)
         checks.integer("canvas_size", self.canvas_size, MIN_CANVAS, MAX_CANVAS)
 
-    def draw(self, key: Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> np.ndarray:
-        """Records ([B] of ``RECORD``) of labels and instances, both int64 [B]."""
+    @property
+    def planes(self) -> int:
+        """Planes of a picture: 1, grey, or 3, red, green and blue."""
+        return 1
+
+    @property
+    def default_instances(self) -> int | None:
+        """Instances a class that a dataset shows unless told otherwise: 1 for one image a class, None for endless."""
+        return None
+
+    def draw(self, key: Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0) -> np.ndarray:
+        """Records ([B] of ``RECORD``) of labels and instances, both int64 [B], in one of their views."""
         raise NotImplementedError
 
     def drawing(self) -> dict[str, Any]:
