@@ -23,8 +23,13 @@ class BatchMemory:
     def __init__(self) -> None:
         self._idle: list[NDArray[np.uint8]] = []
 
-    def empty(self, shape: tuple[int, int, int, int], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
-        """An uninitialised tensor [B, C, H, W], contiguous in the memory format."""
+    def empty(
+        self,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        memory_format: torch.memory_format = torch.contiguous_format,
+    ) -> Tensor:
+        """An uninitialised tensor, contiguous in the memory format; channels_last is for [B, C, H, W]."""
         if not math.prod(shape):
             return torch.empty(shape, dtype=dtype, memory_format=memory_format)
         memory = self._take(math.prod(shape) * dtype.itemsize)

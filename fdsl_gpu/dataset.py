@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from fdsl_gpu import checks
-from fdsl_gpu.formulas.base import Formula
-from fdsl_gpu.source import Source
+from fdsl_gpu.source import AnyDataset, Source
 from fdsl_gpu.stream import MAX_POSITION, World, batches
 from fdsl_gpu.write_out import Normalize
 
@@ -34,15 +33,17 @@ class FDSLDataset(IterableDataset[Sample]):
     size, ranks, workers or device.
 
     Args:
-        dataset: a preset name (see :func:`fdsl_gpu.list_datasets`) or a formula's configuration.
+        dataset: a preset name (see :func:`fdsl_gpu.list_datasets`), a formula's configuration, or a list of them: a
+            mixture, with label ranges one after another.
         batch_size: images a batch on this rank; None yields single samples, for ``DataLoader(ds, batch_size=N)``.
         image_size: side of the square images, 8 .. 4096; the native canvas is resized to it with antialiasing.
         device: where images are drawn and delivered; default this rank's CUDA device if there is one, else "cpu".
         seed: 0 .. 2**64 - 1; decides instances and order, never the classes.
         num_classes: the first so many classes of the preset.
-        class_table: path of a class table, for formulas whose classes are searched.
-        instances_per_class: None for a fresh instance at every position; N for the finite set 0 .. N-1 of each class,
-            every (class, instance) pair once in num_classes * N positions (1000 is the published set).
+        class_table: path of a class table, or of a folder of the originals' parameter files (CSV).
+        instances_per_class: None for a fresh instance at every position (or, for OFDB and 1p-frac, their one image a
+            class); N for the finite set 0 .. N-1 of each class, every (class, instance) pair once in num_classes * N
+            positions (1000 is the published set).
         split: "train", or "val" for instances that "train" never shows.
         epoch_size: samples an epoch, over all ranks; gives a length, epoch_size // (batch_size * world_size) batches.
         dtype: torch.float32, bfloat16, float16 or uint8.
@@ -51,6 +52,12 @@ class FDSLDataset(IterableDataset[Sample]):
         memory_format: torch.contiguous_format or torch.channels_last.
         interpolation: "bilinear" or "bicubic", from canvas to image.
         return_ids: also yield content ids, label * 2**40 + instance, int64 [B].
+        weights: shares of the datasets of a mixture, positive numbers; default in proportion to their classes, so that
+            all classes are equally frequent.
+        views: n > 1 yields a list of n tensors of images, independent views of the same instances: cameras of one
+            3-D fractal, patterns or jitters of a 2-D one.
+        return_masks: for SegRCDB, whose pictures have label masks in place of labels: False leaves them out.
+        mask_dtype: torch.int64 or uint8.
         rank: this process among ``world_size``; default from torch.distributed, then RANK and WORLD_SIZE.
         world_size: number of processes; with ``rank``.
         start: position at which the first iteration starts, in place of the epoch's start.
@@ -59,7 +66,8 @@ class FDSLDataset(IterableDataset[Sample]):
 
     Yields:
         (images [B, C, H, W] of ``dtype``, labels int64 [B]), on ``device``; without ``batch_size``, (image [C, H, W],
-        label int).
+        label int). In place of labels, SegRCDB has masks [B, H, W] (0 background, 255 to be ignored), and multi-object
+        datasets have multi-hot targets float32 [B, num_classes].
 
     Raises:
         ValueError, TypeError: an argument is not allowed; the message says which, what is, and what to do.
@@ -74,7 +82,7 @@ class FDSLDataset(IterableDataset[Sample]):
 
     def __init__(
         self,
-        dataset: str | Formula,
+        dataset: AnyDataset,
         batch_size: int | None = None,
         image_size: int = 224,
         device: str | torch.device | None = None,
@@ -91,6 +99,10 @@ class FDSLDataset(IterableDataset[Sample]):
         memory_format: torch.memory_format = torch.contiguous_format,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         return_ids: bool = False,
+        weights: Sequence[float] | None = None,
+        views: int = 1,
+        return_masks: bool | None = None,
+        mask_dtype: torch.dtype = torch.int64,
         rank: int | None = None,
         world_size: int | None = None,
         start: int | None = None,
@@ -105,6 +117,10 @@ class FDSLDataset(IterableDataset[Sample]):
             class_table=class_table,
             instances_per_class=instances_per_class,
             split=split,
+            weights=weights,
+            views=views,
+            return_masks=return_masks,
+            mask_dtype=mask_dtype,
             dtype=dtype,
             normalize=normalize,
             channels=channels,
@@ -129,7 +145,7 @@ class FDSLDataset(IterableDataset[Sample]):
     @property
     def num_classes(self) -> int:
         """Number of classes; labels are 0 .. num_classes - 1."""
-        return self.source.formula.num_classes
+        return self.source.num_classes
 
     @property
     def device(self) -> torch.device:
@@ -171,17 +187,23 @@ class FDSLDataset(IterableDataset[Sample]):
         self.epoch = epoch
         self._start, self._position = None, epoch * self.epoch_size
 
-    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(labels, instances), int64 [B] each, of positions; ``render(*locate(p))`` is delivered at p."""
+    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], ...]:
+        """(labels, instances), int64 [B] each, of positions; ``render(*locate(p))`` is delivered at p.
+
+        Pictures with masks or several objects have no label: there, (instances,).
+        """
         return self.source.locate(positions)
 
-    def render(self, labels: ArrayLike, instances: ArrayLike) -> Tensor:
-        """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset."""
+    def render(self, labels: ArrayLike | None = None, instances: ArrayLike | None = None) -> Any:
+        """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset.
+
+        Pictures with masks or several objects are drawn by instance alone, and returned with their targets.
+        """
         return self.source.render(labels, instances)
 
     def class_parameters(self, label: int) -> dict[str, Any]:
         """The parameters that define a class, under the names of the paper."""
-        return self.source.formula.class_parameters(checks.integer("label", label, 0, self.num_classes - 1))
+        return self.source.class_parameters(label)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands: the position after the last batch this process was given. JSON-able.
@@ -241,18 +263,17 @@ class FDSLDataset(IterableDataset[Sample]):
 
     def _samples(self, plan: Iterator[tuple[NDArray[np.int64], int]]) -> Iterator[Any]:
         while block := list(itertools.islice(plan, _BLOCK)):
-            images, *numbers = self.source.batch(np.concatenate([positions for positions, _ in block]), self.return_ids)
-            columns = [column.tolist() for column in numbers]
-            for (_, after), image, *values in zip(block, images, *columns, strict=True):
+            batch = self.source.batch(np.concatenate([positions for positions, _ in block]), self.return_ids)
+            for (_, after), sample in zip(block, _samples(batch), strict=True):
                 self._position = after
-                yield image, *values
+                yield sample
 
 
 class FDSLMapDataset(Dataset[Any]):
     """The same positions by index, for samplers: ``dataset[p]`` is what ``FDSLDataset`` delivers at position p.
 
     Args:
-        dataset: a preset name or a formula's configuration.
+        dataset: as for :class:`FDSLDataset`.
         size: number of samples, and so ``len``.
         return_ids: also return the content id.
         **keywords: as for :class:`FDSLDataset`: image_size, device, seed, dtype, normalize, ...
@@ -261,7 +282,7 @@ class FDSLMapDataset(Dataset[Any]):
         >>> image, label = FDSLMapDataset("rcdb-1k", size=1000, image_size=64, device="cpu")[17]
     """
 
-    def __init__(self, dataset: str | Formula, size: int, *, return_ids: bool = False, **keywords: Any) -> None:
+    def __init__(self, dataset: AnyDataset, size: int, *, return_ids: bool = False, **keywords: Any) -> None:
         self.source = Source(dataset, **keywords)
         self.size = checks.integer("size", size, 1, MAX_POSITION)
         self.return_ids = return_ids
@@ -269,7 +290,7 @@ class FDSLMapDataset(Dataset[Any]):
     @property
     def num_classes(self) -> int:
         """Number of classes; labels are 0 .. num_classes - 1."""
-        return self.source.formula.num_classes
+        return self.source.num_classes
 
     def __len__(self) -> int:
         return self.size
@@ -288,5 +309,15 @@ class FDSLMapDataset(Dataset[Any]):
             if not -self.size <= index < self.size:
                 raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
         positions = np.asarray(indices, np.int64) % self.size
-        images, *numbers = self.source.batch(positions, self.return_ids)
-        return [(image, *values) for image, *values in zip(images, *(c.tolist() for c in numbers), strict=True)]
+        return list(_samples(self.source.batch(positions, self.return_ids)))
+
+
+def _samples(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The samples of a batch: images and other tensors by row, a list of views as a list, numbers as int."""
+    columns: list[Iterable[Any]] = []
+    for part in batch:
+        if isinstance(part, list):
+            columns.append(map(list, zip(*part, strict=True)))
+        else:
+            columns.append(part.tolist() if part.ndim == 1 else part)
+    return zip(*columns, strict=True)

@@ -1,10 +1,12 @@
-"""Positions to batches: what the two dataset classes share. Holds the configuration and, once used, a renderer."""
+"""Positions to batches: what the two dataset classes share. Holds the configuration and, once used, renderers."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -12,28 +14,42 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, registry
-from fdsl_gpu.formulas.base import MAX_CANVAS, MIN_CANVAS, Formula, content_ids
+from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, Formula, content_ids
 from fdsl_gpu.renderer import Renderer
-from fdsl_gpu.stream import MAX_POSITION, Order
+from fdsl_gpu.stream import MAX_POSITION, MixedOrder, Order
 from fdsl_gpu.version import PIXEL_CONTRACT
 from fdsl_gpu.write_out import Normalize, WriteOut
+
+AnyDataset: TypeAlias = "str | Formula | Sequence[str | Formula]"
+
+_MIXTURE = 0
+"""Stands in the key of a mixture where a formula's number would."""
 
 
 class Source:
     """Everything that decides the bytes of a position, and the means to draw them.
 
     Takes the keywords of :class:`fdsl_gpu.FDSLDataset`, which documents them.
+
+    Attributes:
+        formulas: one, or those of a mixture.
+        num_classes: of all formulas together.
+        target: what pictures are labelled with, "label", "mask" or "multi_hot".
     """
 
     def __init__(
         self,
-        dataset: str | Formula,
+        dataset: AnyDataset,
         *,
         image_size: int = 224,
         device: str | torch.device | None = None,
         seed: int = 0,
+        weights: Sequence[float] | None = None,
         instances_per_class: int | None = None,
         split: Literal["train", "val"] = "train",
+        views: int = 1,
+        return_masks: bool | None = None,
+        mask_dtype: torch.dtype = torch.int64,
         dtype: torch.dtype = torch.float32,
         normalize: Normalize = "imagenet",
         channels: int = 3,
@@ -41,15 +57,22 @@ class Source:
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         **options: Any,
     ) -> None:
-        self.formula = registry.formula(dataset, **options)
+        self.formulas = _formulas(dataset, options)
+        self.target = self.formulas[0].TARGET
+        self.num_classes = sum(formula.num_classes for formula in self.formulas)
+        checks.integer("num_classes", self.num_classes, 1, MAX_CLASSES, "Mix fewer classes.")
+        self._first_labels = np.cumsum([0] + [formula.num_classes for formula in self.formulas])
+        self._weights = _weights(weights, self.formulas)
         self.seed = checks.integer("seed", seed, 0, 2**64 - 1)
         self.device = resolve_device(device)
         self.memory_format = checks.choice(
             "memory_format", memory_format, (torch.contiguous_format, torch.channels_last)
         )
         self._split = checks.choice("split", split, ("train", "val"))
-        if instances_per_class is not None:
-            checks.integer("instances_per_class", instances_per_class, 1, 2**32)
+        self.instances_per_class = _instances(instances_per_class, self.formulas)
+        self.views = _views(views, self.formulas)
+        self.return_masks = _return_masks(return_masks, self.formulas[0])
+        self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
         self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
             "channels": checks.integer("channels", channels, 1, 3),
@@ -57,53 +80,201 @@ class Source:
             "normalize": None if dtype == torch.uint8 and normalize == "imagenet" else normalize,
             "interpolation": interpolation,
         }
-        WriteOut.check(planes=self.formula.planes, **self._write_out)
-        key = philox.dataset_key(self.seed, self.formula.NUMBER)
-        self.order = Order(key, self.formula.num_classes, instances_per_class, self._split == "val")
-        self._renderer: Renderer | None = None
+        for formula in self.formulas:
+            WriteOut.check(planes=formula.planes, **self._write_out)
+        self.order = self._make_order()
+        self._renderers: list[Renderer] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_renderer": None}
+        return {**self.__dict__, "_renderers": []}
 
-    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(labels, instances), int64 [B] each, of positions."""
-        return self.order.locate(checks.integers("positions", positions, 0, MAX_POSITION - 1))
+    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], ...]:
+        """(labels, instances), int64 [B] each, of positions; (instances,) where pictures have no label."""
+        labels, instances = self.order.locate(checks.integers("positions", positions, 0, MAX_POSITION - 1))
+        return (labels, instances) if self.target == "label" else (instances,)
 
-    def render(self, labels: ArrayLike, instances: ArrayLike) -> Tensor:
-        """Images [B, C, H, W] of labels and instances, as the stream delivers them."""
-        return self._draw(*checks.pairs(labels, instances, self.formula.num_classes))
+    def render(self, labels: ArrayLike | None = None, instances: ArrayLike | None = None) -> Any:
+        """Images [B, C, H, W] of labels and instances, as the stream delivers them; with targets if they have those."""
+        pictures = self._draw(*self._content(labels, instances))
+        return pictures[0] if len(pictures) == 1 else pictures
 
-    def _draw(self, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Tensor:
-        if self._renderer is None:
-            if self.device.type == "cuda" and self.device.index is None:
-                # Which device "cuda" means is settled by the first drawing, and then stays.
-                self.device = torch.device("cuda", torch.cuda.current_device())
-            self._renderer = Renderer(self.formula, seed=self.seed, device=self.device, write_out=self._write_out)
-        out = self._renderer.empty(len(labels), self.memory_format)
-        return self._renderer(labels, instances, out)
-
-    def batch(self, positions: NDArray[np.int64], return_ids: bool = False) -> tuple[Tensor, ...]:
-        """(images, labels) or (images, labels, content ids) of positions, on the device; labels and ids int64 [B]."""
+    def batch(self, positions: NDArray[np.int64], return_ids: bool = False) -> tuple[Any, ...]:
+        """(images, labels or other targets), and content ids int64 [B] if asked for, of positions; on the device."""
         labels, instances = self.order.locate(positions)
-        images = self._draw(labels, instances)
-        numbers = (labels, content_ids(labels, instances)) if return_ids else (labels,)
-        return images, *(self._to_device(torch.from_numpy(number)) for number in numbers)
+        batch = list(self._draw(labels, instances))
+        if self.target == "label":
+            batch.append(self._to_device(torch.from_numpy(labels)))
+        if return_ids:
+            batch.append(self._to_device(torch.from_numpy(content_ids(labels, instances))))
+        return tuple(batch)
+
+    def class_parameters(self, label: int) -> dict[str, Any]:
+        """The parameters that define a class, under the names of the paper."""
+        label = checks.integer("label", label, 0, self.num_classes - 1)
+        part = int(np.searchsorted(self._first_labels, label, side="right")) - 1
+        return self.formulas[part].class_parameters(label - int(self._first_labels[part]))
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the bytes of a position, JSON-able."""
+        content = [formula.fingerprint() for formula in self.formulas]
         identity = {
             "pixel_contract": PIXEL_CONTRACT,
-            **self.formula.fingerprint(),
+            **(content[0] if len(content) == 1 else {"mixture": content, "weights": self._weights}),
             "seed": self.seed,
             "split": self._split,
-            "instances_per_class": self.order.instances_per_class,
+            "instances_per_class": self.instances_per_class,
+            "views": self.views,
             **self._write_out,
         }
         # Through JSON and back, so that a saved state compares equal: tuples become lists, NumPy's numbers plain ones.
         return json.loads(json.dumps(identity, default=_plain))
 
+    def _make_order(self) -> Order | MixedOrder:
+        orders = []
+        for formula in self.formulas:
+            labels = formula.num_classes if formula.TARGET == "label" else 1
+            count = self.instances_per_class or formula.default_instances
+            key = philox.dataset_key(self.seed, formula.NUMBER)
+            orders.append(Order(key, labels, count, self._split == "val"))
+        if len(orders) == 1:
+            return orders[0]
+        return MixedOrder(philox.dataset_key(self.seed, _MIXTURE), tuple(orders), self._weights)
+
+    def _content(
+        self, labels: ArrayLike | None, instances: ArrayLike | None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Checked labels and instances, int64 [B] each, of what a user asks for."""
+        if self.target == "label":
+            if labels is None or instances is None:
+                missing = "labels" if labels is None else "instances"
+                raise TypeError(f"{missing}: received None; allowed: integers. Pictures have a label and an instance.")
+            return checks.pairs(labels, instances, self.num_classes)
+        if instances is None:
+            labels, instances = 0, labels
+        if instances is None:
+            raise TypeError("instances: received None; allowed: integers. Say which pictures to draw.")
+        remedy = f"Pictures of {self.formulas[0].NAME} have no label and are drawn by instance."
+        checks.integers("labels", 0 if labels is None else labels, 0, 0, remedy)
+        return checks.pairs(0, instances, 1)
+
+    def _draw(self, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> tuple[Any, ...]:
+        """(images,), followed by masks or multi-hot targets if pictures have those."""
+        renderers = self._prepare()
+        if self.target == "label":
+            return (self._images(renderers, labels, instances),)
+        if self.target == "mask" and self.return_masks:
+            masks = renderers[0].empty_masks(len(instances), self._mask_dtype)
+            return self._images(renderers, labels, instances, masks), masks
+        images = self._images(renderers, labels, instances)
+        if self.target == "mask":
+            return (images,)
+        targets = self.formulas[0].targets(renderers[0].key, instances)
+        return images, self._to_device(torch.from_numpy(targets))
+
+    def _images(self, renderers: list[Renderer], *content: Any) -> Tensor | list[Tensor]:
+        views = [self._image(renderers, view, *content) for view in range(self.views)]
+        return views[0] if self.views == 1 else views
+
+    def _image(
+        self,
+        renderers: list[Renderer],
+        view: int,
+        labels: NDArray[np.int64],
+        instances: NDArray[np.int64],
+        masks: Tensor | None = None,
+    ) -> Tensor:
+        out = renderers[0].empty(len(labels), self.memory_format)
+        if len(renderers) == 1:
+            return renderers[0](labels, instances, out, masks, view)
+        parts = np.searchsorted(self._first_labels, labels, side="right") - 1
+        for part, renderer in enumerate(renderers):
+            places = np.flatnonzero(parts == part)
+            pictures = renderer(labels[places] - self._first_labels[part], instances[places], view=view)
+            out.index_copy_(0, self._to_device(torch.from_numpy(places)), pictures)
+        return out
+
+    def _prepare(self) -> list[Renderer]:
+        if not self._renderers:
+            if self.device.type == "cuda" and self.device.index is None:
+                # Which device "cuda" means is settled by the first drawing, and then stays.
+                self.device = torch.device("cuda", torch.cuda.current_device())
+            self._renderers = [
+                Renderer(formula, seed=self.seed, device=self.device, write_out=self._write_out)
+                for formula in self.formulas
+            ]
+        return self._renderers
+
     def _to_device(self, values: Tensor) -> Tensor:
         return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
+
+
+def _formulas(dataset: AnyDataset, options: dict[str, Any]) -> tuple[Formula, ...]:
+    """One configuration, or those of a mixture."""
+    if isinstance(dataset, (str, Formula)) or not isinstance(dataset, Sequence):
+        return (registry.formula(dataset, **options),)
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise TypeError(
+            f"{given[0]}: not an option of a mixture; allowed: options of one dataset. "
+            "Mix configured formulas, such as [fdsl_gpu.formulas.rcdb.RCDB(num_classes=500), 'exfractaldb-1k']."
+        )
+    formulas = tuple(registry.formula(part) for part in dataset)
+    if not formulas:
+        raise ValueError("dataset: received an empty list; allowed: at least one name or Formula.")
+    for formula in formulas:
+        if formula.TARGET != "label" and len(formulas) > 1:
+            raise ValueError(
+                f"dataset: received a mixture with {formula.NAME}, whose pictures have no label; "
+                "allowed: datasets of labelled pictures. Stream it on its own."
+            )
+    return formulas
+
+
+def _weights(weights: Sequence[float] | None, formulas: tuple[Formula, ...]) -> tuple[float, ...]:
+    """Shares of a mixture; by default in proportion to classes, so that all classes are equally frequent."""
+    if weights is None:
+        return tuple(float(formula.num_classes) for formula in formulas)
+    try:
+        shares = tuple(float(weight) for weight in weights)
+    except (TypeError, ValueError):
+        shares = ()
+    if len(shares) != len(formulas) or not all(math.isfinite(share) and share > 0 for share in shares):
+        raise ValueError(
+            f"weights: received {weights!r}; allowed: {len(formulas)} positive numbers, one a dataset. "
+            "Leave a dataset out instead of giving it weight 0."
+        )
+    return shares
+
+
+def _instances(instances_per_class: int | None, formulas: tuple[Formula, ...]) -> int | None:
+    if instances_per_class is None:
+        return formulas[0].default_instances if len(formulas) == 1 else None
+    if len(formulas) > 1:
+        raise ValueError(
+            f"instances_per_class: received {instances_per_class!r} for a mixture; allowed: None. Mixtures are endless."
+        )
+    return checks.integer("instances_per_class", instances_per_class, 1, 2**32)
+
+
+def _views(views: int, formulas: tuple[Formula, ...]) -> int:
+    views = checks.integer("views", views, 1, 256)
+    for formula in formulas:
+        if views > 1 and not formula.VIEWS:
+            raise ValueError(
+                f"views: received {views} for {formula.NAME}, where nothing differs between views of an instance; "
+                "allowed: 1. Use a dataset with cameras or jitter, such as 'exfractaldb-1k' or 'anderson-farrell-1k'."
+            )
+    return views
+
+
+def _return_masks(return_masks: bool | None, formula: Formula) -> bool:
+    has_masks = formula.TARGET == "mask"
+    wanted = has_masks if return_masks is None else checks.choice("return_masks", return_masks, (True, False))
+    if wanted and not has_masks:
+        raise ValueError(
+            f"return_masks: received True for {formula.NAME}, which has none; allowed: False. Use 'segrcdb' for masks."
+        )
+    return wanted
 
 
 def resolve_device(device: str | torch.device | None) -> torch.device:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fdsl_gpu import checks
+from fdsl_gpu import checks, philox
 from fdsl_gpu.philox import Key
 
 Int64 = NDArray[np.int64]
@@ -116,6 +116,42 @@ class Order:
         if self.instances_per_class is None:
             return labels, positions + (base or ENDLESS_TRAIN)
         return labels, place // self.num_classes + base
+
+
+@dataclass(frozen=True)
+class MixedOrder:
+    """The order of a mixture: each position shows one of several datasets, with label ranges one after another.
+
+    A position shows what the chosen dataset has at the same position, so a mixture of one is that dataset.
+
+    Attributes:
+        key: decides which dataset a position shows.
+        orders: of the datasets.
+        weights: their shares, positive, in any unit.
+    """
+
+    key: Key
+    orders: tuple[Order, ...]
+    weights: tuple[float, ...]
+
+    def locate(self, positions: Int64) -> tuple[Int64, Int64]:
+        """(labels, instances), both int64 [B], of positions int64 [B]."""
+        shown = self._choose(positions)
+        labels, instances = np.empty_like(positions), np.empty_like(positions)
+        first = 0
+        for number, order in enumerate(self.orders):
+            places = np.flatnonzero(shown == number)
+            labels[places], instances[places] = order.locate(positions[places])
+            labels[places] += first
+            first += order.num_classes
+        return labels, instances
+
+    def _choose(self, positions: Int64) -> Int64:
+        """Which dataset each position shows, int64 [B]."""
+        cumulative = np.add.accumulate(np.asarray(self.weights, np.float64))
+        bounds = np.floor(cumulative[:-1] / cumulative[-1] * 2.0**32).astype(np.uint64)
+        words = philox.words(self.key, philox.MIXTURE, positions, 1)[:, 0]
+        return np.searchsorted(bounds, words, side="right")
 
 
 def permute(index: Int64, epoch: Int64, size: int, key: Key) -> Int64:

@@ -62,6 +62,10 @@ class Formula:
         """Records ([B] of ``RECORD``) of labels and instances, both int64 [B], in one of their views."""
         raise NotImplementedError
 
+    def targets(self, key: Key, instances: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Multi-hot targets float32 [B, num_classes] of instances int64 [B]; for ``TARGET`` "multi_hot"."""
+        raise NotImplementedError
+
     def drawing(self) -> dict[str, Any]:
         """What the primitive is told once, besides the canvas size: keywords of its launcher."""
         raise NotImplementedError

@@ -57,7 +57,9 @@ class RCDB(Formula):
         background = 255 if self.background == "white" else 0
         return {"max_vertices": _MAX_VERTICES, "max_lines": _MAX_LINES, "background": background}
 
-    def draw(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> np.ndarray:
+    def draw(
+        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
+    ) -> np.ndarray:
         """Records ([B] of ``CONTOURS``) of labels and instances, both int64 [B]."""
         classes = class_table(self.num_classes)[labels]
         ids = content_ids(labels, instances)
