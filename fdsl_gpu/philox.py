@@ -37,6 +37,9 @@ VIEW = 6  # cameras
 PATTERN = 7  # which pixels of a patch are lit
 BACKGROUND = 8  # heights of a background
 MIXTURE = 9  # which dataset of a mixture a position shows
+PRESENTATION = 10  # crop, operations and erasures of a presentation
+ERASE = 11  # noise of erased pixels
+MIXING = 12  # Mixup and CutMix
 
 ID_BITS = 56
 

@@ -120,6 +120,41 @@ FRACTAL_SCENE = np.dtype(
 )
 """Fractals on a diamond-square background."""
 
+MAX_OPERATIONS = 4
+MAX_ERASURES = 4
+
+OPERATION = np.dtype(
+    [
+        ("kind", "<i4"),  # of fdsl_gpu.augment.OPERATIONS, 0 for none
+        ("level", "<i4"),  # bits kept (posterize), threshold (solarize), what is added (solarize add)
+        ("factor", "<f4"),  # of color, contrast, brightness, sharpness; 1 changes nothing
+        ("bicubic", "<i4"),  # interpolation of an affine map: 0 bilinear, 1 bicubic
+        ("planes", "<i4"),  # planes of the picture after the operation, 1 or 3
+        ("matrix", "<f4", 6),  # a b c d e f: output pixel (x, y) shows input (a x + b y + c, d x + e y + f), as in PIL
+        ("reserved", "<i4"),
+    ]
+)
+
+PRESENTATION = np.dtype(
+    [
+        ("top", "<i4"),  # the crop, pixels of the canvas
+        ("left", "<i4"),
+        ("height", "<i4"),
+        ("width", "<i4"),
+        ("bicubic", "<i4"),  # interpolation of the resize: 0 bilinear, 1 bicubic
+        ("flips", "<i4"),  # after the resize; bit 0: left and right, bit 1: top and bottom
+        ("planes", "<i4"),  # planes of the picture after all operations, 1 or 3
+        ("num_erasures", "<i4"),
+        ("noise_low", "<u4"),  # 56-bit id of the noise of erased pixels
+        ("noise_high", "<u4"),
+        ("view", "<u4"),
+        ("reserved", "<i4"),
+        ("operations", OPERATION, MAX_OPERATIONS),  # in order; kind 0 for none
+        ("erasures", "<i4", (MAX_ERASURES, 4)),  # top, left, height, width, pixels of the image
+    ]
+)
+"""How one picture is presented: crop, flips, operations on its bytes, erased rectangles."""
+
 
 def as_words(records: np.ndarray) -> np.ndarray:
     """The same memory as int32 [B, W], as the launchers take it."""

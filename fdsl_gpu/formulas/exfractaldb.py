@@ -72,7 +72,9 @@ class ExFractalDB(Formula):
             # A bad file is refused here, not in the middle of a run.
             _classes(self.class_table, self.num_classes)
 
-    def draw(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> np.ndarray:
+    def draw(
+        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
+    ) -> np.ndarray:
         """Records ([B] of ``POINTS_3D``) of labels and instances, both int64 [B]."""
         classes = _classes(self.class_table, self.num_classes)
         ids = content_ids(labels, instances)
