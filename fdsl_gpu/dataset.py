@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from fdsl_gpu import checks
+from fdsl_gpu.augment import Recipe
 from fdsl_gpu.source import AnyDataset, Source
 from fdsl_gpu.stream import MAX_POSITION, World, batches
 from fdsl_gpu.write_out import Normalize
@@ -47,15 +48,20 @@ class FDSLDataset(IterableDataset[Sample]):
         split: "train", or "val" for instances that "train" never shows.
         epoch_size: samples an epoch, over all ranks; gives a length, epoch_size // (batch_size * world_size) batches.
         dtype: torch.float32, bfloat16, float16 or uint8.
-        normalize: "imagenet", "half" (mean = std = 0.5), (mean, std), or None for [0, 1]; uint8 is never normalised.
+        normalize: "imagenet", "half" (mean = std = 0.5), (mean, std), or None for [0, 1]; the default is the recipe's,
+            which is "imagenet" without augmentation. uint8 is never normalised.
         channels: 3, or 1.
         memory_format: torch.contiguous_format or torch.channels_last.
         interpolation: "bilinear" or "bicubic", from canvas to image.
         return_ids: also yield content ids, label * 2**40 + instance, int64 [B].
         weights: shares of the datasets of a mixture, positive numbers; default in proportion to their classes, so that
             all classes are equally frequent.
+        augment: None, or how samples are presented: "fdsl" (ViT pre-training of the CVPR 2022 and 2023 papers), "ofdb",
+            "fractaldb-resnet" or a ``fdsl_gpu.augment.Recipe``; each position draws crop, operations and erasures of
+            its own. Mixup and CutMix, which mix whole batches, are ``fdsl_gpu.mixing.Mixup``.
+        repeats: presentations of each instance, in place of the recipe's.
         views: n > 1 yields a list of n tensors of images, independent views of the same instances: cameras of one
-            3-D fractal, patterns or jitters of a 2-D one.
+            3-D fractal, patterns or jitters of a 2-D one, and crops where ``augment`` is given.
         return_masks: for SegRCDB, whose pictures have label masks in place of labels: False leaves them out.
         mask_dtype: torch.int64 or uint8.
         rank: this process among ``world_size``; default from torch.distributed, then RANK and WORLD_SIZE.
@@ -94,12 +100,14 @@ class FDSLDataset(IterableDataset[Sample]):
         split: Literal["train", "val"] = "train",
         epoch_size: int | None = None,
         dtype: torch.dtype = torch.float32,
-        normalize: Normalize = "imagenet",
+        normalize: Normalize | Literal["recipe"] = "recipe",
         channels: int = 3,
         memory_format: torch.memory_format = torch.contiguous_format,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         return_ids: bool = False,
         weights: Sequence[float] | None = None,
+        augment: str | Recipe | None = None,
+        repeats: int | None = None,
         views: int = 1,
         return_masks: bool | None = None,
         mask_dtype: torch.dtype = torch.int64,
@@ -118,6 +126,8 @@ class FDSLDataset(IterableDataset[Sample]):
             instances_per_class=instances_per_class,
             split=split,
             weights=weights,
+            augment=augment,
+            repeats=repeats,
             views=views,
             return_masks=return_masks,
             mask_dtype=mask_dtype,
@@ -131,6 +141,7 @@ class FDSLDataset(IterableDataset[Sample]):
         self.batch_size = None if batch_size is None else checks.integer("batch_size", batch_size, 1)
         self.return_ids = return_ids
         self._rank, self._world_size = rank, world_size
+        self.rank_given = rank is not None
         self._stride = (self.batch_size or 1) * World.detect(rank, world_size).world_size
         self.epoch_size = epoch_size
         if epoch_size is not None:
@@ -170,11 +181,32 @@ class FDSLDataset(IterableDataset[Sample]):
                 "device: received 'cuda' inside a DataLoader worker; CUDA does not work there. "
                 "Pass num_workers=0 to the DataLoader (drawing needs no workers), or device='cpu' to FDSLDataset."
             )
+        plan = self.plan()
+        return self._samples(plan) if self.batch_size is None else self._batches(plan)
+
+    def plan(self) -> Iterator[tuple[NDArray[np.int64], int]]:
+        """Begin an iteration without drawing: (positions int64 [B], the position to resume at) of each batch.
+
+        For loaders, which draw the batches by :meth:`draw` and say by :meth:`delivered` which were used.
+        """
         world = World.detect(self._rank, self._world_size)
         start, stop = self._span()
-        self._start = None
-        plan = batches(world, self.batch_size or 1, start, stop)
-        return self._samples(plan) if self.batch_size is None else self._batches(plan)
+        self._start, self._position = None, start
+        return batches(world, self.batch_size or 1, start, stop)
+
+    def draw(self, positions: NDArray[np.int64], out: Any = None) -> Sample:
+        """The batch at these positions.
+
+        Args:
+            positions: int64 [B].
+            out: images to draw into, of the shape, dtype, layout and device of a batch (a list of them for several
+                views), such as the static input of a CUDA graph; None for new ones.
+        """
+        return self.source.batch(positions, self.return_ids, out)
+
+    def delivered(self, resume_at: int) -> None:
+        """Say that the batch which :meth:`plan` gave with this position was used: the state moves there."""
+        self._position = resume_at
 
     def set_epoch(self, epoch: int) -> None:
         """Start the next iteration at ``epoch * epoch_size``, as ``DistributedSampler.set_epoch`` does.
@@ -190,16 +222,23 @@ class FDSLDataset(IterableDataset[Sample]):
     def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], ...]:
         """(labels, instances), int64 [B] each, of positions; ``render(*locate(p))`` is delivered at p.
 
-        Pictures with masks or several objects have no label: there, (instances,).
+        Pictures with masks or several objects have no label: there, (instances,). With ``augment``, presentations
+        come last.
         """
         return self.source.locate(positions)
 
-    def render(self, labels: ArrayLike | None = None, instances: ArrayLike | None = None) -> Any:
+    def render(
+        self,
+        labels: ArrayLike | None = None,
+        instances: ArrayLike | None = None,
+        presentations: ArrayLike | None = None,
+    ) -> Any:
         """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset.
 
-        Pictures with masks or several objects are drawn by instance alone, and returned with their targets.
+        Pictures with masks or several objects are drawn by instance alone, and returned with their targets. Without
+        presentations nothing is augmented.
         """
-        return self.source.render(labels, instances)
+        return self.source.render(labels, instances, presentations)
 
     def class_parameters(self, label: int) -> dict[str, Any]:
         """The parameters that define a class, under the names of the paper."""
@@ -211,7 +250,8 @@ class FDSLDataset(IterableDataset[Sample]):
         In a DataLoader with workers the parent process cannot know what was delivered; there, count batches and pass
         ``start=``.
         """
-        return {"version": STATE_VERSION, "position": self._position, "fingerprint": self.source.fingerprint()}
+        state = {"version": STATE_VERSION, "position": self._position, "fingerprint": self.source.fingerprint()}
+        return state if self.epoch_size is None else {**state, "epoch": self.epoch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state, once: on any number of ranks, with any batch size.
@@ -237,7 +277,12 @@ class FDSLDataset(IterableDataset[Sample]):
                 + "; ".join(f"{name}: saved {theirs.get(name)!r}, here {mine.get(name)!r}" for name in names)
                 + ". Build the dataset with the saved settings, or start without the state."
             )
-        self._seek(checks.integer("position", state["position"], 0, MAX_POSITION - 1))
+        position = checks.integer("position", state["position"], 0, MAX_POSITION - 1)
+        if get_worker_info() is None or "epoch" not in state or self.epoch_size is None:
+            self._seek(position)
+        else:
+            # A worker's next turn may lie beyond the epoch's end, while other workers have batches left in it.
+            self.epoch, self._start, self._position = state["epoch"], position, position
 
     def _seek(self, position: int) -> None:
         if self.epoch_size is not None:
@@ -256,7 +301,7 @@ class FDSLDataset(IterableDataset[Sample]):
 
     def _batches(self, plan: Iterator[tuple[NDArray[np.int64], int]]) -> Iterator[Sample]:
         for positions, after in plan:
-            batch = self.source.batch(positions, self.return_ids)
+            batch = self.draw(positions)
             # Counted before the yield: while the consumer holds this batch, it is delivered.
             self._position = after
             yield batch
@@ -286,6 +331,7 @@ class FDSLMapDataset(Dataset[Any]):
         self.source = Source(dataset, **keywords)
         self.size = checks.integer("size", size, 1, MAX_POSITION)
         self.return_ids = return_ids
+        self.epoch = 0
 
     @property
     def num_classes(self) -> int:
@@ -294,6 +340,14 @@ class FDSLMapDataset(Dataset[Any]):
 
     def __len__(self) -> int:
         return self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Present the same pictures afresh: with ``augment``, each epoch draws presentations of its own."""
+        self.epoch = checks.integer("epoch", epoch, 0)
+
+    def locate(self, indices: ArrayLike) -> tuple[NDArray[np.int64], ...]:
+        """What stands at indices, as :meth:`FDSLDataset.locate` tells it of positions."""
+        return self.source.locate(indices, self.epoch * self.size)
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]
@@ -309,7 +363,7 @@ class FDSLMapDataset(Dataset[Any]):
             if not -self.size <= index < self.size:
                 raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
         positions = np.asarray(indices, np.int64) % self.size
-        return list(_samples(self.source.batch(positions, self.return_ids)))
+        return list(_samples(self.source.batch(positions, self.return_ids, presented_before=self.epoch * self.size)))
 
 
 def _samples(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsl_gpu import philox
+from fdsl_gpu.augment import Recipe
 from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula, Primitive
 from fdsl_gpu.masks import MaskWriteOut
+from fdsl_gpu.present import Presenter
+from fdsl_gpu.presentation import draw as draw_presentations
 from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import Backend, backend_for
 from fdsl_gpu.write_out import WriteOut
@@ -48,29 +52,47 @@ def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> 
     return launcher(canvas_size=formula.canvas_size, device=device, backend=backend, **formula.drawing())
 
 
+@dataclass(frozen=True)
+class _Work:
+    """A batch to be drawn: words on the device, and where it goes."""
+
+    key: philox.Key
+    records: Tensor  # int32 [B, W]
+    presentations: Tensor | None  # int32 [B, 76]
+    out: Tensor  # [B, C, H, W]
+    masks: Tensor | None  # [B, H, W]
+
+
 class _Lane:
     """What one thread or stream needs: a primitive, write-outs, and a chunk of planes and masks."""
 
-    def __init__(self, primitive: Any, write_out: WriteOut, mask_write_out: MaskWriteOut, planes: Tensor) -> None:
-        self._primitive, self._write_out, self._mask_write_out, self._planes = (
-            primitive,
-            write_out,
-            mask_write_out,
-            planes,
-        )
+    def __init__(
+        self,
+        primitive: Any,
+        write_out: WriteOut,
+        presenter: Presenter | None,
+        masks: MaskWriteOut,
+        planes: Tensor,
+    ) -> None:
+        self._primitive, self._planes = primitive, planes
+        self._write_out, self._presenter, self._mask_write_out = write_out, presenter, masks
         self._masks: Tensor | None = None
 
-    def __call__(self, records: Tensor, key: philox.Key, out: Tensor, masks_out: Tensor | None) -> None:
+    def __call__(self, work: _Work, part: slice) -> None:
+        records = work.records[part]
         planes = self._planes[: len(records)]
-        if masks_out is None:
-            self._primitive.draw(records, key, planes)
+        if work.masks is None:
+            self._primitive.draw(records, work.key, planes)
         else:
             if self._masks is None:
                 self._masks = torch.empty_like(self._planes[:, 0])
             masks = self._masks[: len(records)]
-            self._primitive.draw(records, key, planes, masks)
-            self._mask_write_out(masks, masks_out)
-        self._write_out(planes, out)
+            self._primitive.draw(records, work.key, planes, masks)
+            self._mask_write_out(masks, work.masks[part])
+        if self._presenter is None or work.presentations is None:
+            self._write_out(planes, work.out[part])
+        else:
+            self._presenter(planes, work.presentations[part], work.key, work.out[part])
 
 
 class Renderer:
@@ -81,6 +103,7 @@ class Renderer:
         seed: 0 .. 2**64 - 1; decides the instances, never the classes.
         device: where to draw.
         write_out: keyword arguments of ``WriteOut`` (image_size, channels, dtype, normalize, interpolation).
+        recipe: how presentations are drawn; None where there are none.
         backend: "numba" or "triton"; None chooses by device.
     """
 
@@ -91,9 +114,11 @@ class Renderer:
         seed: int,
         device: torch.device,
         write_out: dict[str, Any],
+        recipe: Recipe | None = None,
         backend: Backend | None = None,
     ) -> None:
         self.formula = formula
+        self.recipe = recipe
         self.device = device
         self.backend = backend or backend_for(device)
         self.key = philox.dataset_key(seed, formula.NUMBER)
@@ -127,6 +152,8 @@ class Renderer:
         self,
         labels: NDArray[np.int64],
         instances: NDArray[np.int64],
+        presentations: NDArray[np.int64] | None = None,
+        *,
         out: Tensor | None = None,
         masks: Tensor | None = None,
         view: int = 0,
@@ -136,57 +163,62 @@ class Renderer:
         Args:
             labels: which classes.
             instances: which pictures of them.
+            presentations: int64 [B], how the recipe presents them; None for the whole canvas, plainly resized.
             out: where to draw, from :meth:`empty`; None for a new batch.
             masks: where to draw label masks, from :meth:`empty_masks`, for formulas that have them; None for none.
             view: which view of the instances.
         """
         records = self.formula.draw(self.key, labels, instances, view)
-        words = torch.from_numpy(as_words(records))
+        presented = None if presentations is None else self._present(presentations, view)
         if out is None:
-            out = self.empty(len(words))
+            out = self.empty(len(records))
         if self._process != os.getpid():
             self._after_fork()
         with self._lock:
             if self.device.type == "cpu":
-                self._draw_on_threads(words, out, masks)
+                self._draw_on_threads(_Work(self.key, _words(records), presented, out, masks))
             else:
-                self._draw_on_stream(words, out, masks)
+                self._draw_on_stream(_words(records), presented, out, masks)
         return out
 
-    def _draw_on_stream(self, words: Tensor, out: Tensor, masks: Tensor | None) -> None:
+    def _present(self, presentations: NDArray[np.int64], view: int) -> Tensor:
+        side, planes = self.formula.canvas_size, self.formula.planes
+        image_size = self._write_out["image_size"]
+        return _words(draw_presentations(self.recipe, self.key, presentations, side, image_size, planes, view))
+
+    def _draw_on_stream(self, words: Tensor, presented: Tensor | None, out: Tensor, masks: Tensor | None) -> None:
         stream = torch.cuda.current_stream(self.device)
         if self._drawn is not None:
             # The scratch memory may still be in use on another stream.
             stream.wait_event(self._drawn)
         words = words.pin_memory().to(self.device, non_blocking=True)
-        starts = iter(range(0, len(words), self.chunk))
-        self._work(self._reserve(1)[0], starts, self.chunk, words, out, masks)
+        if presented is not None:
+            presented = presented.pin_memory().to(self.device, non_blocking=True)
+        work = _Work(self.key, words, presented, out, masks)
+        self._run(self._reserve(1)[0], work, iter(range(0, len(words), self.chunk)), self.chunk)
         self._drawn = stream.record_event()
 
-    def _draw_on_threads(self, words: Tensor, out: Tensor, masks: Tensor | None) -> None:
-        if not len(words):
+    def _draw_on_threads(self, work: _Work) -> None:
+        count = len(work.records)
+        if not count:
             return
-        threads = min(torch.get_num_threads(), len(words))
-        chunk = min(self.chunk, -(-len(words) // (_CHUNKS_A_THREAD * threads)))
+        threads = min(torch.get_num_threads(), count)
+        chunk = min(self.chunk, -(-count // (_CHUNKS_A_THREAD * threads)))
         # One shared iterator: a thread that is done early takes the next chunk.
-        starts = iter(range(0, len(words), chunk))
+        starts = iter(range(0, count, chunk))
         lanes = self._reserve(threads)
-        task = (starts, chunk, words, out, masks)
-        helpers = [self._executor(threads).submit(self._work, lane, *task) for lane in lanes[1:]]
+        helpers = [self._executor(threads).submit(self._run, lane, work, starts, chunk) for lane in lanes[1:]]
         try:
-            self._work(lanes[0], *task)
+            self._run(lanes[0], work, starts, chunk)
         finally:
             # Whatever happened, nobody writes to the lanes or to ``out`` after this.
             wait(helpers)
         for helper in helpers:
             helper.result()
 
-    def _work(
-        self, lane: _Lane, starts: Iterator[int], chunk: int, words: Tensor, out: Tensor, masks: Tensor | None
-    ) -> None:
+    def _run(self, lane: _Lane, work: _Work, starts: Iterator[int], chunk: int) -> None:
         for start in starts:
-            part = slice(start, start + chunk)
-            lane(words[part], self.key, out[part], None if masks is None else masks[part])
+            lane(work, slice(start, start + chunk))
 
     def _reserve(self, count: int) -> list[_Lane]:
         while len(self._lanes) < count:
@@ -200,7 +232,25 @@ class Renderer:
         )
         masks = MaskWriteOut(side, self._write_out["image_size"], self.device)
         scratch = torch.empty((self.chunk, planes, side, side), dtype=torch.uint8, device=self.device)
-        return _Lane(make_primitive(self.formula, self.device, self.backend), write_out, masks, scratch)
+        primitive = make_primitive(self.formula, self.device, self.backend)
+        return _Lane(primitive, write_out, self._make_presenter(), masks, scratch)
+
+    def _make_presenter(self) -> Presenter | None:
+        if self.recipe is None:
+            return None
+        operations, erasing = self.recipe.rand_augment, self.recipe.erasing
+        sizes = {"canvas_size": self.formula.canvas_size, "planes": self.formula.planes}
+        settings = {name: value for name, value in self._write_out.items() if name != "interpolation"}
+        return Presenter(
+            **sizes,
+            **settings,
+            operations=operations.num_operations if operations else 0,
+            fill=operations.fill if operations else (0, 0, 0),
+            erase_mode=erasing.mode if erasing else "const",
+            erase_normalize=self.recipe.normalize,
+            device=self.device,
+            backend=self.backend,
+        )
 
     def _executor(self, threads: int) -> ThreadPoolExecutor:
         if self._pool is None or self._pool[1] < threads - 1:
@@ -215,3 +265,7 @@ class Renderer:
         self._lock = threading.Lock()
         self._lanes = []
         self._pool = None
+
+
+def _words(records: np.ndarray) -> Tensor:
+    return torch.from_numpy(as_words(records))

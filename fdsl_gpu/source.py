@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -14,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, registry
+from fdsl_gpu.augment import Recipe, recipe
 from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, Formula, content_ids
 from fdsl_gpu.renderer import Renderer
-from fdsl_gpu.stream import MAX_POSITION, MixedOrder, Order
+from fdsl_gpu.stream import MAX_POSITION, VALIDATION, MixedOrder, Order, repeated
 from fdsl_gpu.version import PIXEL_CONTRACT
 from fdsl_gpu.write_out import Normalize, WriteOut
 
@@ -35,6 +37,8 @@ class Source:
         formulas: one, or those of a mixture.
         num_classes: of all formulas together.
         target: what pictures are labelled with, "label", "mask" or "multi_hot".
+        recipe: how samples are presented.
+        presents: whether that takes random numbers, so that each position is a presentation of its own.
     """
 
     def __init__(
@@ -48,10 +52,12 @@ class Source:
         instances_per_class: int | None = None,
         split: Literal["train", "val"] = "train",
         views: int = 1,
+        augment: str | Recipe | None = None,
+        repeats: int | None = None,
         return_masks: bool | None = None,
         mask_dtype: torch.dtype = torch.int64,
         dtype: torch.dtype = torch.float32,
-        normalize: Normalize = "imagenet",
+        normalize: Normalize | Literal["recipe"] = "recipe",
         channels: int = 3,
         memory_format: torch.memory_format = torch.contiguous_format,
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
@@ -70,14 +76,16 @@ class Source:
         )
         self._split = checks.choice("split", split, ("train", "val"))
         self.instances_per_class = _instances(instances_per_class, self.formulas)
-        self.views = _views(views, self.formulas)
+        self.recipe = _recipe(augment, repeats, self.formulas[0])
+        self.presents = self.recipe.fingerprint() != recipe(None).fingerprint()
+        self.views = _views(views, self.formulas, self.presents)
         self.return_masks = _return_masks(return_masks, self.formulas[0])
         self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
         self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
             "channels": checks.integer("channels", channels, 1, 3),
             "dtype": dtype,
-            "normalize": None if dtype == torch.uint8 and normalize == "imagenet" else normalize,
+            "normalize": _normalize(normalize, self.recipe, dtype),
             "interpolation": interpolation,
         }
         for formula in self.formulas:
@@ -88,20 +96,49 @@ class Source:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_renderers": []}
 
-    def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], ...]:
-        """(labels, instances), int64 [B] each, of positions; (instances,) where pictures have no label."""
-        labels, instances = self.order.locate(checks.integers("positions", positions, 0, MAX_POSITION - 1))
-        return (labels, instances) if self.target == "label" else (instances,)
+    def locate(self, positions: ArrayLike, presented_before: int = 0) -> tuple[NDArray[np.int64], ...]:
+        """(labels, instances), int64 [B] each, of positions, and (presentations,) if they are augmented.
 
-    def render(self, labels: ArrayLike | None = None, instances: ArrayLike | None = None) -> Any:
-        """Images [B, C, H, W] of labels and instances, as the stream delivers them; with targets if they have those."""
-        pictures = self._draw(*self._content(labels, instances))
+        Pictures without a label have no labels here. ``presented_before`` counts positions of earlier epochs.
+        """
+        content = self._locate(checks.integers("positions", positions, 0, MAX_POSITION - 1), presented_before)
+        return content[0 if self.target == "label" else 1 : 3 if self.presents else 2]
+
+    def render(
+        self,
+        labels: ArrayLike | None = None,
+        instances: ArrayLike | None = None,
+        presentations: ArrayLike | None = None,
+    ) -> Any:
+        """Images [B, C, H, W], as the stream delivers them; with targets if pictures have those.
+
+        Without presentations, nothing is augmented.
+        """
+        if self.target != "label" and self.presents and labels is not None:
+            # What ``locate`` returned: instances and presentations.
+            labels, instances, presentations = None, labels, instances
+        pictures = self._draw(*self._content(labels, instances), self._presentations(presentations))
         return pictures[0] if len(pictures) == 1 else pictures
 
-    def batch(self, positions: NDArray[np.int64], return_ids: bool = False) -> tuple[Any, ...]:
-        """(images, labels or other targets), and content ids int64 [B] if asked for, of positions; on the device."""
-        labels, instances = self.order.locate(positions)
-        batch = list(self._draw(labels, instances))
+    def empty(self, batch_size: int) -> Tensor | list[Tensor]:
+        """Uninitialised images of a batch, [B, C, H, W]; a list of them for several views."""
+        renderer = self._prepare()[0]
+        images = [renderer.empty(batch_size, self.memory_format) for _ in range(self.views)]
+        return images[0] if self.views == 1 else images
+
+    def batch(
+        self,
+        positions: NDArray[np.int64],
+        return_ids: bool = False,
+        out: Any = None,
+        presented_before: int = 0,
+    ) -> tuple[Any, ...]:
+        """(images, labels or other targets), and content ids int64 [B] if asked for, of positions; on the device.
+
+        Images are drawn into ``out``, from :meth:`empty`, if that is given; ``presented_before`` as in :meth:`locate`.
+        """
+        labels, instances, presentations = self._locate(positions, presented_before)
+        batch = list(self._draw(labels, instances, presentations if self.presents else None, out))
         if self.target == "label":
             batch.append(self._to_device(torch.from_numpy(labels)))
         if return_ids:
@@ -124,6 +161,7 @@ class Source:
             "split": self._split,
             "instances_per_class": self.instances_per_class,
             "views": self.views,
+            "augment": {**self.recipe.fingerprint(), "mixing": None},
             **self._write_out,
         }
         # Through JSON and back, so that a saved state compares equal: tuples become lists, NumPy's numbers plain ones.
@@ -139,6 +177,21 @@ class Source:
         if len(orders) == 1:
             return orders[0]
         return MixedOrder(philox.dataset_key(self.seed, _MIXTURE), tuple(orders), self._weights)
+
+    def _locate(self, positions: NDArray[np.int64], presented_before: int) -> tuple[NDArray[np.int64], ...]:
+        """(labels, instances, presentations), int64 [B] each."""
+        shown = positions
+        if self.recipe.repeats > 1:
+            shown = repeated(positions, self.recipe.repeats, self.recipe.repeat_distance)
+        first = presented_before + (VALIDATION if self._split == "val" else 0)
+        return *self.order.locate(shown), positions + first
+
+    def _presentations(self, presentations: ArrayLike | None) -> NDArray[np.int64] | None:
+        """Checked presentation ids, int64 [B]."""
+        if presentations is None:
+            return None
+        remedy = "Leave presentations out: this dataset does not augment." if not self.presents else ""
+        return checks.integers("presentations", presentations, 0, 2 * VALIDATION if self.presents else -1, remedy)
 
     def _content(
         self, labels: ArrayLike | None, instances: ArrayLike | None
@@ -157,39 +210,47 @@ class Source:
         checks.integers("labels", 0 if labels is None else labels, 0, 0, remedy)
         return checks.pairs(0, instances, 1)
 
-    def _draw(self, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> tuple[Any, ...]:
+    def _draw(
+        self,
+        labels: NDArray[np.int64],
+        instances: NDArray[np.int64],
+        presentations: NDArray[np.int64] | None = None,
+        out: Any = None,
+    ) -> tuple[Any, ...]:
         """(images,), followed by masks or multi-hot targets if pictures have those."""
         renderers = self._prepare()
-        if self.target == "label":
-            return (self._images(renderers, labels, instances),)
-        if self.target == "mask" and self.return_masks:
+        masks = None
+        if self.return_masks:
             masks = renderers[0].empty_masks(len(instances), self._mask_dtype)
-            return self._images(renderers, labels, instances, masks), masks
-        images = self._images(renderers, labels, instances)
-        if self.target == "mask":
-            return (images,)
-        targets = self.formulas[0].targets(renderers[0].key, instances)
-        return images, self._to_device(torch.from_numpy(targets))
-
-    def _images(self, renderers: list[Renderer], *content: Any) -> Tensor | list[Tensor]:
-        views = [self._image(renderers, view, *content) for view in range(self.views)]
-        return views[0] if self.views == 1 else views
+        outs = [out] if self.views == 1 else out or [None] * self.views
+        views = [
+            self._image(renderers, labels, instances, presentations, masks, view, outs[view])
+            for view in range(self.views)
+        ]
+        images = views[0] if self.views == 1 else views
+        if self.target == "multi_hot":
+            targets = self.formulas[0].targets(renderers[0].key, instances)
+            return images, self._to_device(torch.from_numpy(targets))
+        return (images,) if masks is None else (images, masks)
 
     def _image(
         self,
         renderers: list[Renderer],
-        view: int,
         labels: NDArray[np.int64],
         instances: NDArray[np.int64],
-        masks: Tensor | None = None,
+        presentations: NDArray[np.int64] | None,
+        masks: Tensor | None,
+        view: int,
+        out: Tensor | None,
     ) -> Tensor:
-        out = renderers[0].empty(len(labels), self.memory_format)
+        out = renderers[0].empty(len(labels), self.memory_format) if out is None else out
         if len(renderers) == 1:
-            return renderers[0](labels, instances, out, masks, view)
+            return renderers[0](labels, instances, presentations, out=out, masks=masks, view=view)
         parts = np.searchsorted(self._first_labels, labels, side="right") - 1
         for part, renderer in enumerate(renderers):
             places = np.flatnonzero(parts == part)
-            pictures = renderer(labels[places] - self._first_labels[part], instances[places], view=view)
+            chosen = None if presentations is None else presentations[places]
+            pictures = renderer(labels[places] - self._first_labels[part], instances[places], chosen, view=view)
             out.index_copy_(0, self._to_device(torch.from_numpy(places)), pictures)
         return out
 
@@ -199,7 +260,13 @@ class Source:
                 # Which device "cuda" means is settled by the first drawing, and then stays.
                 self.device = torch.device("cuda", torch.cuda.current_device())
             self._renderers = [
-                Renderer(formula, seed=self.seed, device=self.device, write_out=self._write_out)
+                Renderer(
+                    formula,
+                    seed=self.seed,
+                    device=self.device,
+                    write_out=self._write_out,
+                    recipe=self.recipe if self.presents else None,
+                )
                 for formula in self.formulas
             ]
         return self._renderers
@@ -256,13 +323,32 @@ def _instances(instances_per_class: int | None, formulas: tuple[Formula, ...]) -
     return checks.integer("instances_per_class", instances_per_class, 1, 2**32)
 
 
-def _views(views: int, formulas: tuple[Formula, ...]) -> int:
+def _recipe(augment: str | Recipe | None, repeats: int | None, formula: Formula) -> Recipe:
+    chosen = recipe(augment)
+    if repeats is not None:
+        chosen = dataclasses.replace(chosen, repeats=checks.integer("repeats", repeats, 1, 1024))
+    if formula.TARGET == "mask" and (chosen.crop, chosen.rand_augment) != (recipe(None).crop, None):
+        raise ValueError(
+            f"augment: received {chosen.name!r} for {formula.NAME}, whose masks would have to move with the picture; "
+            "allowed: None. Apply a joint transform to images and masks, such as torchvision's v2."
+        )
+    return chosen
+
+
+def _normalize(normalize: Normalize | Literal["recipe"], chosen: Recipe, dtype: torch.dtype) -> Normalize:
+    if normalize == "recipe":
+        return None if dtype == torch.uint8 else chosen.normalize
+    return normalize
+
+
+def _views(views: int, formulas: tuple[Formula, ...], presents: bool) -> int:
     views = checks.integer("views", views, 1, 256)
     for formula in formulas:
-        if views > 1 and not formula.VIEWS:
+        if views > 1 and not (formula.VIEWS or presents):
             raise ValueError(
-                f"views: received {views} for {formula.NAME}, where nothing differs between views of an instance; "
-                "allowed: 1. Use a dataset with cameras or jitter, such as 'exfractaldb-1k' or 'anderson-farrell-1k'."
+                f"views: received {views} for {formula.NAME}, where nothing differs between views of an instance "
+                "unless they are augmented; allowed: 1. Pass augment='fdsl', or use a dataset with cameras or jitter, "
+                "such as 'exfractaldb-1k' or 'anderson-farrell-1k'."
             )
     return views
 

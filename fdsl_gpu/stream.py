@@ -76,7 +76,8 @@ def batches(world: World, batch_size: int, start: int, stop: int | None = None) 
         stop: global batches must end at or before this position; None for an endless stream.
 
     Yields:
-        (positions int64 [B], the position after this global batch, where a resumed run would continue).
+        (positions int64 [B], the position at which this worker would have to start to continue after them: without
+        workers, the one after this global batch; with n of them, the one after n global batches from its turn on).
     """
     stride = world.world_size * batch_size
     own = np.arange(batch_size, dtype=np.int64) + world.rank * batch_size
@@ -87,8 +88,8 @@ def batches(world: World, batch_size: int, start: int, stop: int | None = None) 
             raise ValueError(
                 f"start: position {first + stride} received; allowed: below {MAX_POSITION}. Use a new seed."
             )
-        yield first + own, first + stride
         step += world.num_workers
+        yield first + own, start + (step - world.worker) * stride
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,19 @@ class Order:
         if self.instances_per_class is None:
             return labels, positions + (base or ENDLESS_TRAIN)
         return labels, place // self.num_classes + base
+
+
+def repeated(positions: Int64, repeats: int, distance: int) -> Int64:
+    """Positions of a stream in which each instance is presented several times, as positions of one without repeats.
+
+    Runs of ``distance`` positions are shown ``repeats`` times, one after another, before the next run begins.
+
+    Args:
+        positions: int64 [B].
+        repeats: presentations of an instance.
+        distance: positions between two of them.
+    """
+    return positions // (repeats * distance) * distance + positions % distance
 
 
 @dataclass(frozen=True)

@@ -75,12 +75,11 @@ class WriteOut:
         self.backend = checks.choice("backend", backend or backend_for(self.device), ("numba", "triton"))
         if self.backend == "numba" and self.device.type != "cpu":
             raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
-        self._word = _WORDS[dtype.itemsize]
         first, weights = coefficients(canvas_size, image_size, interpolation)
         # Tap-major: neighbouring outputs read neighbouring weights.
         self._first = torch.tensor(first, device=self.device)
         self._weights = torch.tensor(weights.T.copy(), device=self.device)
-        self._table = normalisation_table(dtype, normalize, channels).view(self._word).to(self.device)
+        self._table = batch_words(normalisation_table(dtype, normalize, channels)).to(self.device)
         self._scratch = torch.empty(0, dtype=torch.uint8, device=self.device)
         if self.backend == "numba":
             self._arrays = tuple(tensor.numpy() for tensor in (self._first, self._weights, self._table))
@@ -120,10 +119,11 @@ class WriteOut:
         Raises:
             ValueError: a shape, dtype, device or layout that does not fit.
         """
-        self._check_tensors(planes, out)
+        side, width = self.canvas_size, self.image_size
+        check_tensors(planes, out, (self.planes, side, side), (self.channels, width, width), self)
         if not planes.shape[0]:
             return
-        words = out.view(self._word)
+        words = batch_words(out)
         if self.backend == "numba":
             self._run_numba(planes, words)
         else:
@@ -133,8 +133,6 @@ class WriteOut:
         from fdsl_gpu.cpu_kernels import write_out as kernels
 
         first, weights, table = self._arrays
-        strides = words.stride()
-        flat = words.as_strided((1 + _reach(words.shape, strides),), (1,)).numpy()
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
         pictures = planes.numpy()
         if side != width:
@@ -143,7 +141,7 @@ class WriteOut:
             kernels.resize(
                 planes.view(-1, side, side).numpy(), first, weights, pictures.reshape(batch * self.planes, width, width)
             )
-        kernels.write(pictures, table, flat, *strides, self.channels)
+        kernels.write(pictures, table, flat_words(words), *words.stride(), self.channels)
 
     def _run_triton(self, planes: Tensor, words: Tensor) -> None:
         kernels = load_kernels("write_out")
@@ -183,30 +181,44 @@ class WriteOut:
             self._scratch = torch.empty(shape, dtype=torch.uint8, device=self.device)
         return self._scratch[:batch]
 
-    def _check_tensors(self, planes: Tensor, out: Tensor) -> None:
-        side, width = self.canvas_size, self.image_size
-        batch = planes.shape[0] if planes.dim() else 0
-        for name, tensor, dtype, shape in (
-            ("planes", planes, torch.uint8, (batch, self.planes, side, side)),
-            ("out", out, self.dtype, (batch, self.channels, width, width)),
-        ):
-            if tensor.shape != shape:
-                raise ValueError(
-                    f"{name}: received shape {tuple(tensor.shape)}; allowed: {('B', *shape[1:])}, the same B for "
-                    "planes and out. Make a WriteOut for these sizes, or take out from its empty()."
-                )
-            if tensor.dtype != dtype:
-                raise ValueError(f"{name}: received {tensor.dtype}; allowed: {dtype}. Convert it, or use empty().")
-            device = tensor.device
-            if device.type != self.device.type or self.device.index not in (None, device.index):
-                raise ValueError(f"{name}: received one on {device}; allowed: {self.device}. Move it there.")
-        if not planes.is_contiguous():
-            raise ValueError(f"planes: received strides {planes.stride()}; allowed: contiguous. Call contiguous().")
-        if _overlaps(out):
+
+def check_tensors(planes: Tensor, out: Tensor, picture: tuple[int, ...], image: tuple[int, ...], like: Any) -> None:
+    """Raise ValueError unless planes uint8 [B, *picture] and a batch [B, *image] fit a write-out ``like``.
+
+    ``like`` has the ``dtype`` of batches and the ``device`` of all.
+    """
+    batch = planes.shape[0] if planes.dim() else 0
+    for name, tensor, dtype, shape in (
+        ("planes", planes, torch.uint8, (batch, *picture)),
+        ("out", out, like.dtype, (batch, *image)),
+    ):
+        if tensor.shape != shape:
             raise ValueError(
-                f"out: received shape {tuple(out.shape)} with strides {out.stride()}; allowed: elements that do not "
-                "share memory, an image within 2**31 elements. Use empty(), or contiguous() of the tensor."
+                f"{name}: received shape {tuple(tensor.shape)}; allowed: {('B', *shape[1:])}, the same B for planes "
+                f"and out. Make a {type(like).__name__} for these sizes, or take out from its empty()."
             )
+        if tensor.dtype != dtype:
+            raise ValueError(f"{name}: received {tensor.dtype}; allowed: {dtype}. Convert it, or use empty().")
+        device = tensor.device
+        if device.type != like.device.type or like.device.index not in (None, device.index):
+            raise ValueError(f"{name}: received one on {device}; allowed: {like.device}. Move it there.")
+    if not planes.is_contiguous():
+        raise ValueError(f"planes: received strides {planes.stride()}; allowed: contiguous. Call contiguous().")
+    if _overlaps(out):
+        raise ValueError(
+            f"out: received shape {tuple(out.shape)} with strides {out.stride()}; allowed: elements that do not share "
+            "memory, an image within 2**31 elements. Use empty(), or contiguous() of the tensor."
+        )
+
+
+def batch_words(out: Tensor) -> Tensor:
+    """A batch over the same memory as integers of the size of its dtype, as kernels take it."""
+    return out.view(_WORDS[out.dtype.itemsize])
+
+
+def flat_words(words: Tensor) -> np.ndarray:
+    """All words from the first element of a CPU tensor to its last, whatever its strides."""
+    return words.as_strided((1 + _reach(words.shape, words.stride()),), (1,)).numpy()
 
 
 def _reach(shape: Sequence[int], strides: Sequence[int]) -> int:
@@ -251,12 +263,12 @@ def normalisation_table(dtype: torch.dtype, normalize: Normalize, channels: int)
         return byte.contiguous()
     table = byte.float().div(255)
     if normalize is not None:
-        mean, std = _mean_std(normalize, channels)
+        mean, std = mean_std(normalize, channels)
         table = table.sub(mean).div(std)
     return table.to(dtype)
 
 
-def _mean_std(normalize: Any, channels: int) -> tuple[Tensor, Tensor]:
+def mean_std(normalize: Any, channels: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, float32 [channels, 1]."""
     if isinstance(normalize, str):
         normalize = _NORMALIZATIONS.get(normalize, normalize)

@@ -141,32 +141,43 @@ def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
 
 @njit(nogil=True, cache=True)
 def raster(records, vertex_words, greys, planes, background):
-    """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones.
-
-    Pixel i of a side, n long and m wide, is i steps along the longer axis and floor(i * m / n + 1/2) steps along the
-    other, which is Pillow's rule without its running error. A side leaves its last pixel to the next one.
-    """
+    """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones."""
     size = planes.shape[2]
-    sides = np.zeros((5, _SIDES), np.int32).reshape(5 * _SIDES)
-    corners = np.zeros(vertex_words.shape[2] + _SIDES + 1, np.int32)
-    places = np.empty(_PIXELS, np.uint32)
+    scratch = line_scratch(vertex_words.shape[2])
     for b in range(records.size):
         plane = planes[b, 0].reshape(size * size)
         plane[:] = background
         num_vertices = u64(min(i64(records[b].vertices), vertex_words.shape[2]))
         for line in range(min(i64(records[b].lines), vertex_words.shape[1])):
-            words, grey = vertex_words[b, line], greys[b, line]
-            for v in range(num_vertices):
-                corners[v] = words[v]
-            corners[num_vertices] = corners[0]
-            for first in range(u64(0), num_vertices, u64(_SIDES)):
-                _prepare(corners, first, i32(size), sides)
-                for j in range(min(u64(_SIDES), num_vertices - first)):
-                    count = sides[u64(_SIDES) + j]
-                    if count > 0:
-                        _draw_inside(sides, j, u64(_PIXELS), places, grey, plane)
-                    elif count < 0:
-                        _draw_clipped(corners[first + j], corners[first + j + u64(1)], size, grey, plane)
+            draw_polygon(vertex_words[b, line], num_vertices, greys[b, line], size, scratch, plane)
+
+
+@njit(nogil=True)
+def line_scratch(max_vertices):
+    """Scratch memory of ``draw_polygon``."""
+    sides = np.zeros((5, _SIDES), np.int32).reshape(5 * _SIDES)
+    return sides, np.zeros(max_vertices + _SIDES + 1, np.int32), np.empty(_PIXELS, np.uint32)
+
+
+@njit(nogil=True)
+def draw_polygon(words, num_vertices, value, size, scratch, plane):
+    """Draw the sides of one closed polygon, vertex words int32 [V], into a flat plane [size * size] of any integers.
+
+    Pixel i of a side, n long and m wide, is i steps along the longer axis and floor(i * m / n + 1/2) steps along the
+    other, which is Pillow's rule without its running error. A side leaves its last pixel to the next one.
+    """
+    sides, corners, places = scratch
+    for v in range(num_vertices):
+        corners[v] = words[v]
+    corners[num_vertices] = corners[0]
+    for first in range(u64(0), num_vertices, u64(_SIDES)):
+        _prepare(corners, first, i32(size), sides)
+        for j in range(min(u64(_SIDES), num_vertices - first)):
+            count = sides[u64(_SIDES) + j]
+            if count > 0:
+                _draw_inside(sides, j, u64(_PIXELS), places, value, plane)
+            elif count < 0:
+                _draw_clipped(corners[first + j], corners[first + j + u64(1)], size, value, plane)
 
 
 @njit(nogil=True, error_model="numpy")
