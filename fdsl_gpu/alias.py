@@ -51,7 +51,11 @@ def alias_table(probabilities: ArrayLike, num_maps: ArrayLike | None = None) -> 
                 "allowed: at least the last map in use. Pass the number of maps of each row."
             )
         used = count
-    return _tables(_counts(rows), used).reshape(*shape, MAX_MAPS)
+    from fdsl_gpu.cpu_kernels.alias import fill_tables
+
+    tables = np.empty((len(rows), MAX_MAPS), np.int32)
+    fill_tables(rows, used, tables)
+    return tables.reshape(*shape, MAX_MAPS)
 
 
 def selection_probabilities(select: ArrayLike) -> NDArray[np.float64]:
@@ -68,36 +72,3 @@ def selection_probabilities(select: ArrayLike) -> NDArray[np.float64]:
     column = position >> 16
     chosen = np.where((position & 0xFFFF) < table[column] >> 8, column, table[column] & 255)
     return np.bincount(chosen, minlength=len(table)) / _HALVES
-
-
-def _counts(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows [R, 8] of weights to integers that sum to 65,536, by largest remainders; the earlier map wins a tie."""
-    # Accumulated in order: NumPy's sum may add in another order on another machine.
-    shares = rows / np.add.accumulate(rows, axis=1)[:, -1:] * _HALVES
-    counts = np.floor(shares).astype(np.int64)
-    missing = _HALVES - counts.sum(axis=1, keepdims=True)
-    order = np.argsort(counts - shares, axis=1, kind="stable")
-    rank = np.argsort(order, axis=1)
-    return counts + (rank < missing)
-
-
-def _tables(counts: NDArray[np.int64], num_maps: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Alias tables [R, 8] from counts [R, 8]: fill the emptiest column from the fullest map, at most seven times."""
-    each, column, n = np.arange(len(counts)), np.arange(MAX_MAPS), num_maps[:, None]
-    # Half words of column j are first_j .. first_(j+1) - 1; the smallest fraction among them is below n.
-    first = -(-np.minimum(np.arange(MAX_MAPS + 1), n) * _HALVES // n)
-    capacity = np.diff(first, axis=1)
-    smallest = first[:, :-1] * n - np.minimum(column, n) * _HALVES
-    kept, alias = capacity.copy(), np.tile(column, (len(counts), 1))
-    surplus = counts - capacity
-    for _ in range(MAX_MAPS - 1):
-        small, large = np.argmin(surplus, axis=1), np.argmax(surplus, axis=1)
-        lacking = surplus[each, small]
-        rows = each[lacking < 0]
-        small, large, lacking = small[rows], large[rows], lacking[rows]
-        kept[rows, small] += lacking
-        alias[rows, small] = large
-        surplus[rows, small] = 0
-        surplus[rows, large] += lacking
-    threshold = np.where(kept == capacity, _HALVES, smallest + n * kept)
-    return np.where(column < n, threshold << 8 | alias, 0).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The command line: ``python -m fdsl_gpu list | preview | search``."""
+"""The command line: ``python -m fdsl_gpu list | preview | gallery | search``."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     preview.set_defaults(run=_preview)
 
+    gallery = commands.add_parser("gallery", help="draw a row of pictures of each dataset")
+    gallery.add_argument("datasets", nargs="*", help="default: one of each formula")
+    gallery.add_argument("--out", default="gallery.png", help="PNG file to write (default: %(default)s)")
+    gallery.add_argument("--columns", type=int, default=6, help="default: %(default)s")
+    gallery.add_argument("--image-size", type=int, default=128, help="pixels a picture (default: %(default)s)")
+    gallery.add_argument("--device", default="cpu", help="default: %(default)s")
+    gallery.set_defaults(run=_gallery)
+
     search = commands.add_parser("search", help="search the classes of a fractal dataset and write them to a table")
     search.add_argument("formula", choices=["exfractaldb"])
     search.add_argument("--num-classes", type=int, required=True)
@@ -67,6 +75,15 @@ def _preview(parsed: argparse.Namespace) -> None:
     options = dict(_option(text) for text in parsed.option)
     names = ("rows", "columns", "first_class", "first_instance", "image_size", "seed", "device")
     sheet = contact_sheet(parsed.dataset, **{name: getattr(parsed, name) for name in names}, **options)
+    save(sheet, parsed.out)
+    print(f"wrote {parsed.out} ({sheet.width} x {sheet.height})")
+
+
+def _gallery(parsed: argparse.Namespace) -> None:
+    from fdsl_gpu.preview import gallery, save
+
+    settings = {name: getattr(parsed, name) for name in ("columns", "image_size", "device")}
+    sheet = gallery(parsed.datasets or None, **settings)
     save(sheet, parsed.out)
     print(f"wrote {parsed.out} ({sheet.width} x {sheet.height})")
 

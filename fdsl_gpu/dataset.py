@@ -201,7 +201,12 @@ class FDSLDataset(IterableDataset[Sample]):
             positions: int64 [B].
             out: images to draw into, of the shape, dtype, layout and device of a batch (a list of them for several
                 views), such as the static input of a CUDA graph; None for new ones.
+
+        Raises:
+            ValueError, TypeError: ``out`` is not that.
         """
+        if out is not None:
+            _check_out(out, self.source.empty(0), len(positions), self.source.memory_format)
         return self.source.batch(positions, self.return_ids, out)
 
     def delivered(self, resume_at: int) -> None:
@@ -364,6 +369,21 @@ class FDSLMapDataset(Dataset[Any]):
                 raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
         positions = np.asarray(indices, np.int64) % self.size
         return list(_samples(self.source.batch(positions, self.return_ids, presented_before=self.epoch * self.size)))
+
+
+def _check_out(out: Any, like: Tensor | list[Tensor], batch_size: int, layout: torch.memory_format) -> None:
+    given, wanted = (value if isinstance(value, list) else [value] for value in (out, like))
+    if isinstance(out, list) != isinstance(like, list) or len(given) != len(wanted):
+        raise TypeError(f"out: received {type(out).__name__}; allowed: a tensor, or a list of {len(wanted)} for views.")
+    for tensor, example in zip(given, wanted, strict=True):
+        shape = (batch_size, *example.shape[1:])
+        same = isinstance(tensor, Tensor) and tensor.shape == shape and tensor.is_contiguous(memory_format=layout)
+        if not same or (tensor.dtype, tensor.device) != (example.dtype, example.device):
+            received = (tuple(tensor.shape), tensor.dtype, tensor.device) if isinstance(tensor, Tensor) else tensor
+            raise ValueError(
+                f"out: received {received!r}; allowed: {shape}, {example.dtype}, on {example.device}, {layout}. "
+                "Make it with torch.empty and the dataset's settings."
+            )
 
 
 def _samples(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:

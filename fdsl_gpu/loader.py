@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-import queue
-import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
-from fdsl_gpu import checks
-from fdsl_gpu.dataset import FDSLDataset, Sample
+import torch
 
-_END = object()
+from fdsl_gpu import checks
+from fdsl_gpu.agreement import check_ranks_agree
+from fdsl_gpu.dataset import FDSLDataset, Sample
+from fdsl_gpu.prefetch import Arriving, StreamAhead, ThreadAhead, send
+from fdsl_gpu.source import resolve_device
 
 
 class FDSLLoader:
     """Iterates a dataset with up to ``prefetch`` batches drawn ahead.
 
-    On a CPU a background thread draws (the kernels release the GIL). On CUDA drawing is queued on the current stream
-    when a batch is asked for, and nothing waits for it.
+    On a CPU a background thread draws (the kernels release the GIL). On CUDA, batches are queued on a side stream of
+    low priority; the stream that is current when a batch is asked for waits for that batch, the host for nothing. Work
+    on the batch belongs on that stream (or tell the batch about others with ``record_stream``). ``prefetch`` + 2
+    batches may exist at a time: those ahead, the one in use, and the one that a ``for`` loop is about to let go.
+
+    A loader has one iteration at a time: ``iter(loader)`` ends the one before, and going on with that raises
+    RuntimeError. Leaving a loop early, an error, ``close()`` and the garbage collector end an iteration as well; no
+    thread and no batch stays behind. A new iteration starts where ``iter(dataset)`` does.
+
+    If torch.distributed is initialised, starting an iteration compares the dataset with that of the other ranks, so all
+    of them must start; a dataset made with ``rank`` and ``world_size`` is never compared.
 
     Args:
         dataset: an :class:`FDSLDataset` with a batch size.
         prefetch: batches drawn ahead, 0 for none.
+        device: where to deliver what a dataset on the CPU draws, such as "cuda" or "mps"; default: where it is drawn.
+
+    Attributes:
+        dataset: the dataset.
+        batch_size: its batch size.
+        sampler: what has ``set_epoch``, as frameworks look for it: the dataset.
+        batch_sampler: None.
+        mixup_enabled: False, for timm's training script, which switches off by it what a loader mixes.
+
+    Raises:
+        TypeError, ValueError: an argument is not allowed; or, from ``iter``, ranks differ.
 
     Example:
-        >>> for images, labels in FDSLLoader(dataset): ...
+        >>> dataset = FDSLDataset("rcdb-1k", batch_size=4, image_size=64, device="cpu")
+        >>> for images, labels in FDSLLoader(dataset):
+        ...     break
     """
 
-    def __init__(self, dataset: FDSLDataset, prefetch: int = 2) -> None:
+    batch_sampler = None
+    mixup_enabled = False
+
+    def __init__(self, dataset: FDSLDataset, prefetch: int = 2, device: str | torch.device | None = None) -> None:
         if not isinstance(dataset, FDSLDataset):
             raise TypeError(f"dataset: received {type(dataset).__name__}; allowed: FDSLDataset.")
         if dataset.batch_size is None:
@@ -36,60 +63,105 @@ class FDSLLoader:
                 "Pass FDSLDataset(..., batch_size=N), or use torch's DataLoader(dataset, batch_size=N)."
             )
         self.dataset = dataset
+        self.sampler = dataset
+        self.batch_size: int = dataset.batch_size
         self.prefetch = checks.integer("prefetch", prefetch, 0, 1024)
-        self._state = dataset.state_dict()
+        self._device = _delivery_device(device, dataset)
+        self._side: torch.cuda.Stream | None = None
+        self._iteration: weakref.ref[_Iteration] | None = None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Sample]:
-        ahead = self.prefetch > 0 and self.dataset.device.type == "cpu"
-        for batch, state in self._background() if ahead else self._foreground():
-            self._state = state
-            yield batch
+        self.close()
+        check_ranks_agree(self.dataset)
+        iteration = _Iteration(self._start(), self.dataset)
+        self._iteration = weakref.ref(iteration)
+        return iteration
+
+    def __enter__(self) -> FDSLLoader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_side": None, "_iteration": None}
+
+    def close(self) -> None:
+        """End the iteration under way, if there is one: its thread, and the batches drawn ahead."""
+        iteration = self._iteration() if self._iteration else None
+        if iteration is not None:
+            iteration.close()
 
     def set_epoch(self, epoch: int) -> None:
         """Start the next iteration at ``epoch``; see :meth:`FDSLDataset.set_epoch`."""
         self.dataset.set_epoch(epoch)
-        self._state = self.dataset.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch *delivered*, whatever was drawn ahead."""
-        return self._state
+        """The position after the last batch *delivered*, whatever was drawn ahead; JSON-able."""
+        return self.dataset.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state; see :meth:`FDSLDataset.load_state_dict`."""
+        """Start the next iteration at a state; see :meth:`FDSLDataset.load_state_dict`."""
         self.dataset.load_state_dict(state)
-        self._state = self.dataset.state_dict()
 
-    def _foreground(self) -> Iterator[tuple[Sample, dict[str, Any]]]:
-        for batch in self.dataset:
-            yield batch, self.dataset.state_dict()
+    def _start(self) -> Any:
+        """Begin an iteration: an iterator over (batch, the position to resume at) that can be closed."""
+        dataset, plan = self.dataset, self.dataset.plan()
+        if self._side is None and self._device.type == "cuda":
+            # The default priority, 0, is the lowest there is.
+            self._side = torch.cuda.Stream(self._device, priority=0)
+        if dataset.device.type == "cuda":
+            if self.prefetch:
+                return StreamAhead(plan, self._allocate, dataset.draw, self.prefetch, self._side)
+            return ((dataset.draw(positions), resume_at) for positions, resume_at in plan)
+        moves = self._device.type != "cpu"
+        drawn = (
+            (send(dataset.draw(positions), self._device, self._side) if moves else dataset.draw(positions), resume_at)
+            for positions, resume_at in plan
+        )
+        return ThreadAhead(drawn, self.prefetch) if self.prefetch else drawn
 
-    def _background(self) -> Iterator[tuple[Sample, dict[str, Any]]]:
-        ready: queue.Queue[Any] = queue.Queue(self.prefetch)
-        stopped = threading.Event()
-        thread = threading.Thread(target=self._produce, args=(ready, stopped), name="FDSLLoader", daemon=True)
-        thread.start()
-        try:
-            while (item := ready.get()) is not _END:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            stopped.set()
-            # The producer may be waiting for room.
-            while thread.is_alive():
-                while not ready.empty():
-                    ready.get_nowait()
-                thread.join(0.01)
+    def _allocate(self) -> Any:
+        return self.dataset.source.empty(self.batch_size)
 
-    def _produce(self, ready: queue.Queue[Any], stopped: threading.Event) -> None:
-        try:
-            for item in self._foreground():
-                ready.put(item)
-                if stopped.is_set():
-                    return
-            ready.put(_END)
-        except BaseException as error:
-            ready.put(error)
+
+class _Iteration(Iterator[Sample]):
+    """One pass of a loader. Holds no batch but those drawn ahead."""
+
+    def __init__(self, items: Any, dataset: FDSLDataset) -> None:
+        self._items, self._dataset = items, dataset
+        self._closed = False
+
+    def __next__(self) -> Sample:
+        if self._closed:
+            raise RuntimeError(
+                "FDSLLoader: this iteration was ended, by close() or by a new iteration of the same loader. "
+                "For two at a time, make two loaders over two datasets."
+            )
+        batch, resume_at = next(self._items)
+        self._dataset.delivered(resume_at)
+        return batch.receive() if isinstance(batch, Arriving) else batch
+
+    def close(self) -> None:
+        self._closed = True
+        self._items.close()
+
+
+def _delivery_device(device: str | torch.device | None, dataset: FDSLDataset) -> torch.device:
+    if device is None:
+        return dataset.device
+    try:
+        target = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device: received {device!r}; allowed: a device of torch, such as 'cuda' or 'mps'.") from None
+    if target.type == "cuda":
+        target = resolve_device(target)
+    if dataset.device.type != "cpu" and target.type != dataset.device.type:
+        raise ValueError(
+            f"device: received {str(device)!r} for a dataset that draws on {dataset.device}; allowed: where it draws. "
+            "Pass device='cpu' to FDSLDataset to draw there and deliver elsewhere."
+        )
+    return target if dataset.device.type == "cpu" else dataset.device

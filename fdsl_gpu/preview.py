@@ -1,20 +1,21 @@
-"""Contact sheets: rows are classes, columns are instances."""
+"""Contact sheets: classes by instances of one dataset, or a row of each dataset."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from fdsl_gpu import checks
 from fdsl_gpu.api import render
 from fdsl_gpu.files import replacing
 from fdsl_gpu.formulas.base import Formula
-from fdsl_gpu.registry import formula
+from fdsl_gpu.registry import PRESETS, formula
+from fdsl_gpu.stream import ENDLESS_TRAIN as _FRESH
 
 _GAP, _LEFT, _TOP = 4, 64, 24
 _PAPER, _INK = (238, 238, 238), (40, 40, 40)
@@ -52,36 +53,85 @@ def contact_sheet(
     """
     checks.integer("rows", rows, 1, 256)
     checks.integer("columns", columns, 1, 256)
+    settings = {"image_size": image_size, "device": device, "seed": seed, **options}
     labels = np.repeat(np.arange(rows) + first_class, columns)
     instances = np.tile(np.arange(columns) + first_instance, rows)
-    settings = {"image_size": image_size, "device": device, "seed": seed, **options}
-    if formula(dataset).TARGET == "label":
-        tiles = _tiles(render(dataset, labels, instances, **settings))
-    else:
+    if formula(dataset).TARGET != "label":
         # Pictures without a label go on from row to row.
         instances += (labels - first_class) * columns
-        images, targets = render(dataset, instances=instances, **settings)
-        tiles = _tiles(images)
-        if targets.dim() == 3:
-            tiles = np.concatenate([tiles, _PALETTE[targets.cpu().numpy()]], axis=2)
-    height, width = tiles.shape[1] + _GAP, tiles.shape[2] + _GAP
-    sheet = Image.new("RGB", (_LEFT + columns * width, _TOP + rows * height), _PAPER)
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for column in range(columns):
-        x = _LEFT + column * width + width / 2
-        pen.text((x, _TOP / 2), str(first_instance + column), _INK, font, anchor="mm")
-    for row in range(rows):
-        y = _TOP + row * height + height / 2
-        pen.text((_LEFT - 2 * _GAP, y), str(first_class + row), _INK, font, anchor="rm")
-        for column in range(columns):
-            tile = Image.fromarray(tiles[row * columns + column])
-            sheet.paste(tile, (_LEFT + column * width, _TOP + row * height))
+        labels[:] = 0
+    tiles = _pictures(dataset, labels, instances, settings)
+    names = [str(first_class + row) for row in range(rows)]
+    numbers = [str(first_instance + column) for column in range(columns)]
+    return _sheet(tiles.reshape(rows, columns, *tiles.shape[1:]), names, numbers)
+
+
+def gallery(
+    datasets: Sequence[str] | None = None, *, columns: int = 6, image_size: int = 128, device: str = "cpu"
+) -> Image.Image:
+    """One row of pictures of different classes for each dataset.
+
+    Args:
+        datasets: preset names; None for one of each formula.
+        columns: pictures a row.
+        image_size: side of each picture in pixels.
+        device: where to draw.
+
+    Returns:
+        An RGB picture. Every second picture of a dataset with label masks shows the mask of the one before.
+    """
+    checks.integer("columns", columns, 1, 256)
+    names = _one_of_each_formula() if datasets is None else list(datasets)
+    settings = {"image_size": image_size, "device": device}
+    rows = []
+    for name in names:
+        target = formula(name).TARGET
+        labels = np.arange(columns) if target == "label" else np.zeros(columns, np.int64)
+        instances = np.full(columns, _FRESH) + (0 if target == "label" else np.arange(columns))
+        tiles = _pictures(name, labels, instances, settings)
+        rows.append(
+            np.concatenate(np.split(tiles, tiles.shape[2] // image_size, axis=2), axis=1).reshape(
+                -1, image_size, image_size, 3
+            )[:columns]
+        )
+    return _sheet(np.stack(rows), names, [""] * columns)
+
+
+def _one_of_each_formula() -> list[str]:
+    """The smallest preset of every formula."""
+    chosen: dict[str, str] = {}
+    for name, preset in sorted(PRESETS.items(), key=lambda item: item[1].formula.num_classes):
+        chosen.setdefault(f"{preset.formula.NAME} {preset.formula.drawing()}", name)
+    return sorted(chosen.values())
+
+
+def _pictures(
+    dataset: str | Formula, labels: NDArray[np.int64], instances: NDArray[np.int64], settings: dict[str, Any]
+) -> NDArray[np.uint8]:
+    """Pictures [B, H, W, 3]; with label masks, [B, H, 2 W, 3]."""
+    drawn = render(dataset, labels, instances, **settings)
+    images, target = drawn if isinstance(drawn, tuple) else (drawn, None)
+    tiles = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
+    if target is None or target.dim() != 3:
+        return tiles
+    return np.concatenate([tiles, _PALETTE[target.cpu().numpy()]], axis=2)
+
+
+def _sheet(tiles: NDArray[np.uint8], rows: list[str], columns: list[str]) -> Image.Image:
+    """Tiles [R, C, H, W, 3] with names of rows and columns."""
+    height, width = tiles.shape[2] + _GAP, tiles.shape[3] + _GAP
+    font = ImageFont.load_default(12)
+    left = max(_LEFT, *(int(font.getlength(row)) + 4 * _GAP for row in rows))
+    top = _TOP if any(columns) else _GAP
+    sheet = Image.new("RGB", (left + len(columns) * width, top + len(rows) * height), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for c, column in enumerate(columns):
+        pen.text((left + c * width + width / 2, _TOP / 2), column, _INK, font, anchor="mm")
+    for r, row in enumerate(rows):
+        pen.text((left - 2 * _GAP, top + r * height + height / 2), row, _INK, font, anchor="rm")
+        for c in range(len(columns)):
+            sheet.paste(Image.fromarray(tiles[r, c]), (left + c * width, top + r * height))
     return sheet
-
-
-def _tiles(images: Tensor) -> NDArray[np.uint8]:
-    """Images uint8 [B, 3, H, W] as [B, H, W, 3] in memory of their own."""
-    return np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def save(picture: Image.Image, path: str | os.PathLike[str]) -> None:

@@ -22,7 +22,7 @@ from fdsl_gpu import checks, philox
 from fdsl_gpu.class_tables import IFSTable, load_table, save_table
 from fdsl_gpu.class_tables.table import EXFRACTALDB
 from fdsl_gpu.formulas.base import MAX_CLASSES
-from fdsl_gpu.formulas.ifs_weights import NUM_WEIGHTS, weights_table
+from fdsl_gpu.formulas.ifs_weights import weights_table
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with (classes done, classes in all)."""
@@ -174,7 +174,7 @@ def _search_block(key: philox.Key, first: int, count: int, formula: int) -> IFST
 
     maps = np.zeros((count, MAX_MAPS, 12), np.float32)
     counts, attempts = np.empty(count, np.int64), np.empty(count, np.int32)
-    drawable = np.empty((count, NUM_WEIGHTS), np.bool_)
+    drawable = np.empty((count, len(weights_table())), np.bool_)
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
     find_classes(k0, k1, philox.CLASS, philox.CHAIN, first, weights_table(), maps, counts, attempts, drawable)
     used = np.arange(MAX_MAPS) < counts[:, None]

@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from fdsl_gpu import philox
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -107,3 +109,28 @@ def perlin_pairs() -> NDArray[np.uint32]:
     pairs = (bits >> np.uint32(16)) | np.roll(bits, -1)
     pairs.flags.writeable = False
     return pairs
+
+
+@lru_cache(maxsize=8)
+def chain_halves(points: int) -> NDArray[np.uint16]:
+    """What selects the maps of all 2-D iterated function systems drawn as points.
+
+    The published generator seeds its chain anew for every picture, so classes, weights and instances share one random
+    sequence; so do they here. Half (step, lane) is 16-bit half ``step & 7`` (low half of word 0 first) of the Philox
+    block with counter (step >> 3, lane, 0, CHAIN << 24) and key (0, 0). More points only add rows.
+
+    Args:
+        points: points a picture, at least 1.
+
+    Returns:
+        uint16 [steps, lanes], read-only; steps and lanes are those of ``cpu_kernels/ifs_2d.py``.
+    """
+    from fdsl_gpu.cpu_kernels.ifs_2d import LANES, steps_of
+
+    steps = steps_of(points)
+    blocks, lanes = np.ogrid[: -(-steps // 8), :LANES]
+    words = np.stack(philox.philox4x32((blocks, lanes, 0, philox.CHAIN << 24), (0, 0)), axis=1)
+    halves = np.stack([words & np.uint64(0xFFFF), words >> np.uint64(16)], axis=2)
+    table = np.ascontiguousarray(halves.reshape(-1, LANES)[:steps], np.uint16)
+    table.flags.writeable = False
+    return table

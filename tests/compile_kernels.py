@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-KERNEL_FILES = ["contour", "ifs", "write_out"]
+KERNEL_FILES = ["background", "contour", "density", "fractal_scene", "ifs", "polygon", "write_out"]
 TARGETS = ["sm_80", "sm_90", "gfx942"]
 
 

@@ -54,12 +54,11 @@ def raster(vertices: np.ndarray, greys: np.ndarray, size: int, backend: str) -> 
     records = np.zeros(1, CONTOURS)
     records["vertices"], records["lines"] = count, lines
     contours = make(size, backend, vertices=count, lines=lines)
-    packed, padded_greys = contours._empty_vertices(1)
+    packed, padded_greys = contours.stage.empty(1)
     packed[0, :lines, :count] = torch.from_numpy(vertices.view(np.int32)[..., 0])
     padded_greys[0, :lines] = torch.from_numpy(greys)
     planes = torch.empty((1, 1, size, size), dtype=torch.uint8)
-    contours._reserve(1)
-    contours._raster(words(records), packed, padded_greys, planes)
+    contours.raster(words(records), packed, padded_greys, planes)
     return planes[0, 0].numpy()
 
 

@@ -47,7 +47,7 @@ def test_parameters_are_exact_in_float32(twelve):
 
 def test_law_in_the_files_is_that_of_the_kernel():
     law = {"maps": [kernel.MIN_MAPS, kernel.MAX_MAPS], "points": kernel.STEPS}
-    assert law | {"limit": kernel.LIMIT, "min_variance": kernel.MIN_VARIANCE} == table._LAW
+    assert law | {"limit": kernel.LIMIT, "min_variance": kernel.MIN_VARIANCE} == table._LAWS[table.SPACE]
 
 
 def test_shipped_table_is_what_a_search_finds(twelve):

@@ -36,61 +36,6 @@ from run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Everything that decides a run."""
-
-    dataset: str
-    num_classes: int
-    image_size: int
-    batch_size: int
-    steps: int
-    warmup_steps: int
-    evaluate_every: int
-    validation_size: int
-    model: str
-    model_options: dict[str, Any] = field(default_factory=dict)
-    dataset_options: dict[str, Any] = field(default_factory=dict)
-    learning_rate: float = 1e-3
-    warmup_learning_rate: float = 1e-4
-    final_learning_rate: float = 1e-5
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.1
-    drop_path: float = 0.1
-    clip: float = 0.0
-    seed: int = 0
-
-
-PRESETS = {
-    "cpu": Recipe(
-        dataset="rcdb-1k",
-        num_classes=100,
-        image_size=64,
-        batch_size=128,
-        steps=400,
-        warmup_steps=50,
-        evaluate_every=100,
-        validation_size=2048,
-        model="vit_tiny_patch16_224",
-        model_options={"img_size": 64, "patch_size": 8, "embed_dim": 128, "depth": 4, "num_heads": 4},
-        dataset_options={"canvas_size": 128},
-        drop_path=0.0,
-        clip=1.0,
-    ),
-    "gpu": Recipe(
-        dataset="exfractaldb-1k",
-        num_classes=1000,
-        image_size=224,
-        batch_size=256,
-        steps=300 * 1_000_000 // 256,
-        warmup_steps=5 * 1_000_000 // 256,
-        evaluate_every=1_000_000 // 256,
-        validation_size=10_000,
-        model="vit_tiny_patch16_224",
-    ),
-}
-
-
-@dataclass(frozen=True)
 class Process:
     """This process among those of torchrun, or the only one."""
 
@@ -148,15 +93,6 @@ class Clock:
             self.waited = sum(first.elapsed_time(last) for first, last in self.events) / 1000
         seconds = time.perf_counter() - self.start
         return seconds, self.waited / seconds
-
-
-def learning_rate(recipe: Recipe, step: int) -> float:
-    """Cosine over the whole run; the warm-up is a linear ramp that replaces its first part."""
-    if step < recipe.warmup_steps:
-        progress = step / recipe.warmup_steps
-        return recipe.warmup_learning_rate + progress * (recipe.learning_rate - recipe.warmup_learning_rate)
-    cosine = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
-    return recipe.final_learning_rate + cosine * (recipe.learning_rate - recipe.final_learning_rate)
 
 
 def make_dataset(recipe: Recipe, process: Process, batch_size: int, **keywords: Any) -> FDSLDataset:
@@ -281,24 +217,6 @@ def summarise(folder: RunFolder, recipe: Recipe, correct: int, total: int) -> No
         f"files in {folder.path}: {', '.join(sorted(path.name for path in folder.path.iterdir()))}\n"
         f"load it: timm.create_model({recipe.model!r}, checkpoint_path='{folder.path}/checkpoint.pth', {arguments})"
     )
-
-
-def parse() -> tuple[Recipe, argparse.Namespace]:
-    """The recipe of a preset with the command line's changes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", choices=["auto", *PRESETS], default="auto")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
-    parser.add_argument("--output", help="folder for the run; default runs/DATASET-TIME")
-    parser.add_argument("--log-every", type=int, default=20, metavar="STEPS")
-    for item in dataclasses.fields(Recipe):
-        kind = json.loads if item.name.endswith("_options") else {"int": int, "float": float}.get(str(item.type), str)
-        parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, help="default: the preset's")
-    arguments = parser.parse_args()
-    on_gpu = (arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda"
-    recipe = PRESETS[("gpu" if on_gpu else "cpu") if arguments.preset == "auto" else arguments.preset]
-    names = [item.name for item in dataclasses.fields(Recipe)]
-    changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return dataclasses.replace(recipe, **changes), arguments
 
 
 def main() -> int:

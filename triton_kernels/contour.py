@@ -1,9 +1,10 @@
 """Contours on a GPU: nested noisy polygons, the twin of ``fdsl_gpu.cpu_kernels.contour``.
 
-Three kernels. ``vertices`` turns records into vertex words, int32 [B, K, V] holding x & 0xffff | y << 16, and a grey
+Three stages. ``vertices`` turns records into vertex words, int32 [B, K, V] holding x & 0xffff | y << 16, and a grey
 level a line, uint8 [B, K]. ``raster`` draws the sides of the closed polygons into an int32 canvas [B, S, S], where the
-larger of (line + 1) << 8 | grey wins, so that the order of execution does not matter. ``resolve`` turns the canvas
-into uint8 planes [B, 1, S, S] and clears it for the next images.
+larger of (line + 1) << 8 | grey wins, so that the order of execution does not matter; lines count on from contour to
+contour where several share a canvas. ``resolve`` turns the canvas into uint8 planes [B, 1, S, S] and clears it for the
+next images; ``resolve_scene`` makes label masks uint8 [B, S, S] as well.
 
 float32 in the stated order, no fused operations (launch with enable_fp_fusion=False); the raster is integers only.
 """
@@ -129,22 +130,12 @@ def vertices(
 
 
 @triton.jit
-def raster(ints_ptr, vertices_ptr, greys_ptr, canvas_ptr, max_lines, max_vertices, size, BLOCK: tl.constexpr):
-    """Draw polygons into the canvas [B, size, size]; a program is (image, line), a lane one side.
+def draw_polygon(vertices_ptr, num_vertices, canvas_ptr, size, value, BLOCK: tl.constexpr):
+    """Draw the sides of a closed polygon into a canvas [size, size] where the larger value wins; a lane one side.
 
     Pillow's rule: from the start, n pixels along the longer axis (n the difference there, at least 1), the error
     deciding when to step along the other. A side leaves its last pixel to the next one.
     """
-    image = tl.program_id(0).to(tl.int64)
-    line = tl.program_id(1)
-    ints_ptr += image * WORDS
-    num_vertices = tl.minimum(tl.load(ints_ptr + VERTICES), max_vertices)
-    if line >= tl.load(ints_ptr + LINES):
-        return
-    vertices_ptr += (image * max_lines + line) * max_vertices
-    canvas_ptr += image * size * size
-    value = ((line + 1) << 8) | tl.load(greys_ptr + image * max_lines + line).to(tl.int32)
-
     block = 0
     while block < num_vertices:
         v = block + tl.arange(0, BLOCK)
@@ -192,12 +183,64 @@ def raster(ints_ptr, vertices_ptr, greys_ptr, canvas_ptr, max_lines, max_vertice
 
 
 @triton.jit
+def raster(
+    ints_ptr,
+    vertices_ptr,
+    greys_ptr,
+    canvas_ptr,
+    max_lines,
+    max_vertices,
+    size,
+    CONTOURS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Draw polygons into the canvas; a program is (record, line), and CONTOURS records in a row share a canvas."""
+    record = tl.program_id(0).to(tl.int64)
+    line = tl.program_id(1)
+    ints_ptr += record * WORDS
+    num_vertices = tl.minimum(tl.load(ints_ptr + VERTICES), max_vertices)
+    if line >= tl.load(ints_ptr + LINES):
+        return
+    vertices_ptr += (record * max_lines + line) * max_vertices
+    order = (record % CONTOURS).to(tl.int32) * max_lines + line + 1
+    value = (order << 8) | tl.load(greys_ptr + record * max_lines + line).to(tl.int32)
+    draw_polygon(vertices_ptr, num_vertices, canvas_ptr + record // CONTOURS * size * size, size, value, BLOCK)
+
+
+@triton.jit
 def resolve(canvas_ptr, planes_ptr, pixels, background, BLOCK: tl.constexpr):
     """Write planes uint8 [pixels] from the canvas int32 [pixels], 0 there meaning background; leave the canvas 0."""
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     live = offset < pixels
     value = tl.load(canvas_ptr + offset, mask=live, other=0)
     tl.store(planes_ptr + offset, tl.where(value == 0, background, value & 255).to(tl.uint8), mask=live)
+    tl.store(canvas_ptr + offset, tl.zeros_like(value), mask=live)
+
+
+@triton.jit
+def resolve_scene(
+    canvas_ptr,
+    ints_ptr,
+    planes_ptr,
+    masks_ptr,
+    pixels,
+    max_lines,
+    background,
+    CONTOURS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """As ``resolve``, for pictures of so many ``pixels``, and masks of the category of the line that a pixel shows."""
+    image = tl.program_id(0).to(tl.int64)
+    offset = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    live = offset < pixels
+    canvas_ptr += image * pixels
+    value = tl.load(canvas_ptr + offset, mask=live, other=0)
+    drawn = value != 0
+    contour = tl.where(drawn, (value >> 8) - 1, 0) // max_lines
+    category = tl.load(ints_ptr + (image * CONTOURS + contour) * WORDS + CATEGORY, mask=live & drawn, other=0)
+    plane = tl.where(drawn, value & 255, background)
+    tl.store(planes_ptr + image * pixels + offset, plane.to(tl.uint8), mask=live)
+    tl.store(masks_ptr + image * pixels + offset, category.to(tl.uint8), mask=live)
     tl.store(canvas_ptr + offset, tl.zeros_like(value), mask=live)
 
 
@@ -230,13 +273,28 @@ SIGNATURES = {
             "max_lines": "i32",
             "max_vertices": "i32",
             "size": "i32",
+            "CONTOURS": "constexpr",
             "BLOCK": "constexpr",
         },
-        {"BLOCK": 128},
+        {"CONTOURS": 32, "BLOCK": 128},
     ),
     "resolve": (
         {"canvas_ptr": "*i32", "planes_ptr": "*u8", "pixels": "i32", "background": "i32", "BLOCK": "constexpr"},
         {"BLOCK": 1024},
+    ),
+    "resolve_scene": (
+        {
+            "canvas_ptr": "*i32",
+            "ints_ptr": "*i32",
+            "planes_ptr": "*u8",
+            "masks_ptr": "*u8",
+            "pixels": "i32",
+            "max_lines": "i32",
+            "background": "i32",
+            "CONTOURS": "constexpr",
+            "BLOCK": "constexpr",
+        },
+        {"CONTOURS": 32, "BLOCK": 1024},
     ),
 }
 """Kernel name -> (argument types, constexpr values), for compiling without a device."""

@@ -1,4 +1,4 @@
-"""Class parameters that cost a search: the table, its file format, the shipped table and the cache of larger ones."""
+"""Class parameters that cost a search: the table, its file format, the shipped tables and the cache of larger ones."""
 
 from fdsl_gpu.class_tables.cache import cache_dir, exfractaldb_table
 from fdsl_gpu.class_tables.table import IFSTable, builtin, load_table, save_table

@@ -134,7 +134,7 @@ def _scaled(n):
 
 @njit(nogil=True, inline="always")
 def rgb_of(hue, saturation, value):
-    """red | green << 8 | blue << 16 of int32 bytes hue (in units of 2 degrees), saturation and value."""
+    """Red | green << 8 | blue << 16 of int32 bytes hue (in units of 2 degrees), saturation and value."""
     # hue // 30, for hue below 256
     turn = np.int32(np.int32(hue * 2185) >> 16)
     rest = np.int32(hue - np.int32(turn * 30))

@@ -152,6 +152,32 @@ def raster(records, vertex_words, greys, planes, background):
             draw_polygon(vertex_words[b, line], num_vertices, greys[b, line], size, scratch, plane)
 
 
+@njit(nogil=True, cache=True)
+def raster_scene(records, vertex_words, greys, canvas, background):
+    """Draw several contours [N] into one canvas [S, S], later ones over earlier ones.
+
+    A canvas of uint8 gets grey levels; of uint16, category << 8 | grey, so that one pass draws picture and mask.
+    """
+    size = canvas.shape[0]
+    scratch = line_scratch(vertex_words.shape[2])
+    pixels = canvas.reshape(size * size)
+    pixels[:] = background
+    for n in range(records.size):
+        num_vertices = u64(min(i64(records[n].vertices), vertex_words.shape[2]))
+        for line in range(min(i64(records[n].lines), vertex_words.shape[1])):
+            value = np.uint16(i64(records[n].category) << 8 | i64(greys[n, line]))
+            draw_polygon(vertex_words[n, line], num_vertices, value, size, scratch, pixels)
+
+
+@njit(nogil=True, cache=True)
+def resolve_scene(canvas, plane, mask):
+    """Split a canvas uint16 [S, S] into grey levels and categories, uint8 [S, S] each."""
+    for y in range(canvas.shape[0]):
+        for x in range(canvas.shape[1]):
+            plane[y, x] = canvas[y, x] & np.uint16(255)
+            mask[y, x] = canvas[y, x] >> np.uint16(8)
+
+
 @njit(nogil=True)
 def line_scratch(max_vertices):
     """Scratch memory of ``draw_polygon``."""

@@ -1,4 +1,4 @@
-"""Filled polygons and scenes of contours on a CPU, the twin of ``triton_kernels.polygon``.
+"""Filled polygons, and masks of them, on a CPU: the twin of ``triton_kernels.polygon``.
 
 Polygons are filled as Pillow's ``ImageDraw.polygon`` does (13.0, x86-64, pixel for pixel; an arm64 build of Pillow may
 fuse its multiplication and addition and then rounds differently). A row y is crossed by an edge at the float32
@@ -21,51 +21,20 @@ from numba import njit
 from fdsl_gpu.cpu_kernels.contour import draw_polygon, line_scratch
 
 f32 = np.float32
-i32 = np.int32
 i64 = np.int64
-u16 = np.uint16
 u64 = np.uint64
 
 
 @njit(nogil=True, cache=True)
-def draw_scene(records, vertex_words, greys, canvas, plane, mask, background):
-    """Draw the contours of one picture, one over the other, and label every pixel that a line goes over.
+def draw_masks(records, vertex_words, mask, ring):
+    """Label the insides of the contours of one picture, one over the other.
 
     Args:
         records: [N] of ``fdsl_gpu.records.CONTOURS``.
         vertex_words: int32 [N, K, V], from ``contour.vertices``.
-        greys: uint8 [N, K], likewise.
-        canvas: uint16 [S, S], scratch memory.
-        plane: uint8 [S, S], the picture.
-        mask: uint8 [S, S], the categories.
-        background: grey of pixels that no line covers; their category is 0.
-    """
-    size = plane.shape[0]
-    pixels = canvas.reshape(size * size)
-    pixels[:] = background
-    scratch = line_scratch(vertex_words.shape[2])
-    for n in range(records.size):
-        num_vertices = u64(min(i64(records[n].vertices), vertex_words.shape[2]))
-        for line in range(min(i64(records[n].lines), vertex_words.shape[1])):
-            # Image and mask are drawn in one pass, as the halves of 16 bits.
-            value = u16(i64(greys[n, line]) | i64(records[n].category) << 8)
-            draw_polygon(vertex_words[n, line], num_vertices, value, size, scratch, pixels)
-    for y in range(size):
-        for x in range(size):
-            plane[y, x] = canvas[y, x] & u16(255)
-            mask[y, x] = canvas[y, x] >> u16(8)
-
-
-@njit(nogil=True, cache=True)
-def draw_filled_masks(records, vertex_words, mask, ring):
-    """Label the insides of the contours of one picture, one over the other; uint8 [S, S], 0 where there is none.
-
-    Args:
-        records: as in ``draw_scene``.
-        vertex_words: as in ``draw_scene``.
-        mask: uint8 [S, S], the categories.
-        ring: label what lies between the first and the last polygon, and both outlines, of contours of two lines or
-            more, and 0 inside the first; else the inside of the last polygon.
+        mask: uint8 [S, S], the categories, 0 where there is none.
+        ring: label what lies between the first and the last polygon of a contour, and both outlines, and write 0
+            inside the first; nothing for a contour of one line. Else label the inside of the last polygon.
     """
     size = mask.shape[0]
     pixels = mask.reshape(size * size)
@@ -105,7 +74,7 @@ def fill_polygon(words, value, scratch, plane):
         x0, y0, x1, y1 = _edge(words, v)
         if y0 == y1:
             # Pillow does not close a polygon that is closed already.
-            closes = v == num_vertices - 1 and x0 == x1 and v > 0
+            closes = v == num_vertices - 1 and x0 == x1
             if 0 <= y0 < size and not closes:
                 _set_run(own[y0], max(min(x0, x1), 0), min(max(x0, x1), size - 1))
             continue

@@ -8,6 +8,7 @@ instance draws start radius, oval rates, centre, one grey level a line and Perli
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -17,11 +18,17 @@ from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.formulas.base import Formula, content_ids
+from fdsl_gpu.formulas.contour_parameters import (
+    GREY_OF,
+    MIN_VERTICES,
+    NATIVE_CANVAS,
+    Background,
+    centers,
+    truncated_exponential,
+)
 from fdsl_gpu.records import CONTOURS, split_id
 
-NATIVE_CANVAS = 512
-
-_MIN_VERTICES, _MAX_VERTICES, _MAX_LINES = 3, 200, 200
+_MAX_VERTICES, _MAX_LINES = 200, 200
 _START = ("radius", "oval_x", "oval_y", "center_x", "center_y")
 
 
@@ -37,6 +44,8 @@ class RCDB(Formula):
         num_classes: 1,000, 21,000 and 50,000 are published.
         canvas_size: native 512; every length scales with it.
         background: "white" as the released code draws; "black" as the figures of the paper show.
+        class_table: folder of class files (``param/00000.csv``, ...) as the released code writes them at canvas 512;
+            class c is the c-th by name. None for the library's own classes.
     """
 
     NAME: ClassVar[str] = "rcdb"
@@ -46,22 +55,34 @@ class RCDB(Formula):
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
-    background: Literal["white", "black"] = "white"
+    background: Background = "white"
+    class_table: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.choice("background", self.background, ("white", "black"))
+        checks.choice("background", self.background, GREY_OF)
+        if self.class_table is not None:
+            # A bad file is refused here, not in the middle of a run.
+            self._classes()
+
+    def _classes(self) -> np.ndarray:
+        if self.class_table is None:
+            return class_table(self.num_classes)
+        return _imported(self.class_table, self.num_classes)
 
     def drawing(self) -> dict[str, Any]:
         """Keywords of ``render.contours.Contours``."""
-        background = 255 if self.background == "white" else 0
-        return {"max_vertices": _MAX_VERTICES, "max_lines": _MAX_LINES, "background": background}
+        sizes = {"max_vertices": _MAX_VERTICES, "max_lines": _MAX_LINES}
+        if self.class_table is not None:
+            classes = self._classes()
+            sizes = {"max_vertices": int(classes["vertices"].max()), "max_lines": int(classes["lines"].max())}
+        return {**sizes, "background": GREY_OF[self.background]}
 
     def draw(
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``CONTOURS``) of labels and instances, both int64 [B]."""
-        classes = class_table(self.num_classes)[labels]
+        classes = self._classes()[labels]
         ids = content_ids(labels, instances)
         start = _start_parameters(philox.words(key, philox.INSTANCE, ids, 5))
         first = np.flatnonzero(instances == 0)
@@ -81,8 +102,15 @@ class RCDB(Formula):
 
     def class_parameters(self, label: int) -> dict[str, Any]:
         """V, K, c, line width, and the start of instance 0, under their published names; lengths in pixels of 512."""
-        row = class_table(self.num_classes)[label]
+        row = self._classes()[label]
         return {name: row[name].item() for name in CLASS.names or ()}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything about this configuration that decides pixels, JSON-able."""
+        identity = super().fingerprint()
+        if self.class_table is not None:
+            identity["class_table"] = hashlib.sha256(self._classes().tobytes()).hexdigest()
+        return identity
 
 
 CLASS = np.dtype(
@@ -96,13 +124,41 @@ CLASS = np.dtype(
 )
 """The nine values of a published class file."""
 
+_FILE_NAMES = (
+    *("Vertex", "Line_num", "Perlin_noise", "line_width"),
+    *("Center_rad", "Oval_rate_x", "Oval_rate_y", "start_pos_w", "start_pos_h"),
+)
+_LIMITS = dict.fromkeys(CLASS.names or (), (-10_000, 10_000)) | {"vertices": (MIN_VERTICES, 1000), "lines": (1, 1000)}
+
+
+@lru_cache(maxsize=4)
+def _imported(path: str, num_classes: int) -> np.ndarray:
+    """Parameters of the first classes of a folder of class files ([C] of ``CLASS``)."""
+    from fdsl_gpu.class_tables.csv_files import Parameter, read_values
+
+    parameters = [
+        Parameter(name, *_LIMITS[field], whole=field in ("vertices", "lines"))
+        for field, name in zip(CLASS.names or (), _FILE_NAMES, strict=True)
+    ]
+    values = read_values(path, parameters)
+    if len(values) < num_classes:
+        raise ValueError(
+            f"class_table: received {path!r} with {len(values)} classes; allowed: at least num_classes={num_classes}. "
+            "Pass a larger folder or a smaller num_classes."
+        )
+    table = np.zeros(num_classes, CLASS)
+    for name, column in zip(CLASS.names or (), values[:num_classes].T, strict=True):
+        table[name] = column
+    table.flags.writeable = False
+    return table
+
 
 @lru_cache(maxsize=4)
 def class_table(num_classes: int) -> np.ndarray:
     """Parameters of the first ``num_classes`` classes ([C] of ``CLASS``); the same for every seed."""
     words = philox.words(philox.dataset_key(0, RCDB.NUMBER), philox.CLASS, np.arange(num_classes), 9)
     table = np.zeros(num_classes, CLASS)
-    table["vertices"] = _MIN_VERTICES + np.searchsorted(_vertex_thresholds(), words[:, 0], side="right")
+    table["vertices"] = truncated_exponential(words[:, 0], _MAX_VERTICES)
     table["lines"] = philox.integers(words[:, 1], 1, _MAX_LINES)
     table["coefficient"] = philox.uniforms(words[:, 2], 0.0, 4.0)
     table["line_width"] = philox.uniforms(words[:, 3], 0.0, 0.1)
@@ -117,18 +173,6 @@ def _start_parameters(words: philox.Uint64) -> dict[str, NDArray[np.float64]]:
         "radius": philox.integers(words[:, 0], 0, 100).astype(np.float64),
         "oval_x": philox.uniforms(words[:, 1], 1.0, 2.0),
         "oval_y": philox.uniforms(words[:, 2], 1.0, 2.0),
-        "center_y": (NATIVE_CANVAS + philox.integers(words[:, 3], -400, 400)) / 2,
-        "center_x": (NATIVE_CANVAS + philox.integers(words[:, 4], -400, 400)) / 2,
+        "center_y": centers(words[:, 3], 400),
+        "center_x": centers(words[:, 4], 400),
     }
-
-
-@lru_cache(maxsize=1)
-def _vertex_thresholds() -> NDArray[np.uint64]:
-    """Upper bounds in 32-bit words of V = 3 .. 199: V = int(Exp(mean 100)) given 2 < V <= 200, so P(V) ~ exp(-V/100).
-
-    Powers by repeated multiplication of a literal, so that every machine has the same table.
-    """
-    ratio = 0.9900498337491681  # exp(-1 / 100)
-    weights = np.cumprod(np.full(_MAX_VERTICES - _MIN_VERTICES + 1, ratio))
-    cumulative = np.add.accumulate(weights)
-    return np.floor(cumulative[:-1] / cumulative[-1] * 2.0**32).astype(np.uint64)

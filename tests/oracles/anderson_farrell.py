@@ -2,13 +2,17 @@
 
 The drawing of ``FRACTAL_SCENE``: density, colour, background, composition, blur, each a function of plain numbers.
 Random numbers come in from outside, except in :func:`lane_choices` and :func:`background_uniforms`, which read them
-straight from the counter layout.
+straight from the counter layout. :func:`make_scenes` makes records to draw.
 """
 
 import numpy as np
 from numba import njit
 
 from fdsl_gpu import philox
+from fdsl_gpu.alias import alias_table
+from fdsl_gpu.records import FRACTAL_SCENE
+
+from . import contractive_systems
 
 LANES = 256
 WARMUP = 32
@@ -187,3 +191,48 @@ def blur(picture, center, side):
     padded = np.pad(picture.astype(np.float64), ((1, 1), (1, 1), (0, 0)), mode="reflect")
     rows = center * padded[1:-1] + side * (padded[:-2] + padded[2:])
     return center * rows[:, 1:-1] + side * (rows[:, :-2] + rows[:, 2:])
+
+
+def _fill_fractal(fractal, rng, num_maps, jitter):
+    """A random system on its full window, without patch or flips."""
+    system = contractive_systems.system(num_maps, rng)
+    if jitter:
+        system = contractive_systems.jitter("basic", system, rng)
+    maps = np.concatenate([system[:, :, :2].reshape(-1, 4), system[:, :, 2]], axis=1)
+    fractal["num_maps"], fractal["maps"][:num_maps] = num_maps, maps
+    fractal["select"] = alias_table(np.abs(np.linalg.det(system[:, :, :2])), num_maps)
+    fractal["start"] = fixed_point(maps[0])
+    fractal["sequence_low"], fractal["sequence_high"] = rng.integers(2**32), rng.integers(2**24)
+    fractal["stretch"], fractal["patch"] = 1, 0b000010000
+    fractal["hue"] = rng.uniform(0, 255)
+    fractal["saturation"], fractal["value"] = rng.uniform(0.3, 1) * 255, rng.uniform(0.5, 1) * 255
+
+
+def make_scenes(count, size, multi=False, seed=0, maps=(2, 4), blur=True, jitter=False):
+    """Random scenes by SPEC 6.2 to 6.4: one fractal that fills the picture, or several that are resized."""
+    rng = np.random.default_rng(seed)
+    scenes = np.zeros(count, FRACTAL_SCENE)
+    for scene in scenes:
+        scene["background_low"], scene["background_high"] = rng.integers(2**32), rng.integers(2**24)
+        scene["view"] = rng.integers(3)
+        scene["corners"] = rng.random(4)
+        scene["amplitudes"] = 0.5 * np.exp(-rng.uniform(0.4, 0.8) * np.arange(12))
+        scene["factors"] = rng.uniform([0.25, 0.1, 0.3], [1, 0.3, 0.6]) * 255
+        scene["offsets"] = rng.uniform([0, 0.4, 0.4], [1, 0.6, 0.6]) * 255
+        if blur:
+            side = np.exp(-0.5 / rng.uniform(0.5, 1) ** 2)
+            scene["blur"] = 1 / (1 + 2 * side), side / (1 + 2 * side)
+        scene["num_fractals"] = rng.integers(2, 6) if multi else 1
+        for fractal in scene["fractals"][: scene["num_fractals"]]:
+            _fill_fractal(fractal, rng, int(rng.integers(maps[0], maps[1] + 1)), jitter)
+            fractal["flips"], fractal["patch"], fractal["view"] = rng.integers(8), rng.integers(512), rng.integers(3)
+            fractal["side"] = size
+            if multi:
+                side = int(rng.uniform(0.15, 0.6) * size)
+                fractal["side"], fractal["left"], fractal["top"] = (
+                    side,
+                    *rng.integers(-(side // 2), size - side // 2, 2),
+                )
+            else:
+                fractal["shift"], fractal["stretch"] = rng.uniform(-0.2, 0.2, 2), rng.uniform(0.5, 2, 2)
+    return scenes

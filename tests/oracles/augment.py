@@ -46,6 +46,9 @@ def operate(image, operation, fill, pillow_affine=True):
     name = OPERATIONS[operation["kind"] - 1]
     if name in PLAIN:
         return PLAIN[name](image)
+    if name == "Posterize" and operation["level"] == 0:
+        # Pillow's older versions keep no bit; newer ones refuse.
+        return image.point([0] * 768)
     if name in BY_LEVEL:
         return BY_LEVEL[name](image, int(operation["level"]))
     if name == "SolarizeAdd":

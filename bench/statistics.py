@@ -1,0 +1,239 @@
+"""Statistics of pictures beside those of the released generators: ``python -m bench.statistics --json FILE``.
+
+For each generator of which a sample was measured: the share of pixels that differ from the background, its spread and
+quantiles, the mean grey and the share of the picture that the drawing's bounding box covers. Both sides are samples, so
+a difference is judged in standard errors: ours and theirs, from our spread and the number of independent pictures of
+each. ``tests/test_statistics.py`` asserts that none differs by more than three, except where ``remark`` says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fdsl_gpu
+from bench.common import metadata, write_json
+from fdsl_gpu.formulas.anderson_farrell import AndersonFarrell
+from fdsl_gpu.formulas.base import Formula
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
+from fdsl_gpu.formulas.fractaldb import FractalDB
+from fdsl_gpu.formulas.ofdb import OFDB2D
+from fdsl_gpu.formulas.one_parameter import OneParameterFrac
+from fdsl_gpu.formulas.rcdb import RCDB
+from fdsl_gpu.formulas.visualatom import VisualAtom
+
+Contents = tuple[NDArray[np.int64], NDArray[np.int64]]
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A released generator whose pictures were measured, and ours.
+
+    Attributes:
+        published: means of fill, intensity and box; ``sd`` and three ``quantiles`` of the fill.
+        draw: labels and instances of so many pictures of ours.
+        count: pictures of the published sample.
+        group: pictures in a row that are alike, and count as one where errors are estimated.
+        foreground: the configuration that shows what is filled, if not the drawing itself.
+        background: grey of what is not filled.
+        remark: why a difference is expected.
+    """
+
+    name: str
+    formula: Formula
+    published: dict[str, Any]
+    count: int
+    draw: Callable[[int], Contents]
+    group: int = 1
+    foreground: Formula | None = None
+    background: int = 0
+    remark: str = ""
+
+
+def _classes(count: int) -> Contents:
+    """One picture of each of so many classes."""
+    return np.arange(count), np.ones(count, np.int64)
+
+
+def _first(count: int) -> Contents:
+    return np.arange(count), np.zeros(count, np.int64)
+
+
+def _published_weights(count: int) -> Contents:
+    """Classes of the 1k set under each of the 25 weight rows in turn."""
+    number = np.arange(count)
+    return number % 1000, (number * 7 % 25) * 40
+
+
+def _ring(count: int) -> Contents:
+    """Twelve views of one cloud of each class in turn, each class under a weight row of its own."""
+    clouds, view = np.divmod(np.arange(count), 12)
+    return clouds % 1000, (clouds * 11 % 145) * 12 + view
+
+
+def _row(fill: float, sd: float, quantiles: tuple[float, float, float], intensity: float, box: float) -> dict[str, Any]:
+    return {"fill": fill, "sd": sd, "quantiles": quantiles, "intensity": intensity, "box": box}
+
+
+GENERATORS = [
+    Generator(
+        "RCDB 512, white background",
+        RCDB(num_classes=21_000),
+        _row(0.205, 0.133, (0.027, 0.206, 0.388), 0.898, 0.609),
+        400,
+        _classes,
+        background=255,
+    ),
+    Generator(
+        "VisualAtom 512, script values",
+        VisualAtom(num_classes=21_000),
+        _row(0.341, 0.239, (0.038, 0.318, 0.677), 0.173, 0.660),
+        130,
+        _classes,
+    ),
+    Generator(
+        "VisualAtom 512, argparse defaults",
+        VisualAtom(num_classes=21_000, parameters="argparse"),
+        _row(0.466, 0.218, (0.122, 0.496, 0.722), 0.237, 0.825),
+        130,
+        _classes,
+    ),
+    Generator(
+        "FractalDB point 362, 200k",
+        FractalDB(rendering="point"),
+        _row(0.233, 0.161, (0.009, 0.246, 0.430), 0.116, 0.932),
+        120,
+        _published_weights,
+    ),
+    Generator(
+        "FractalDB patch 362, 200k",
+        FractalDB(),
+        _row(0.159, 0.100, (0.014, 0.169, 0.277), 0.079, 0.942),
+        120,
+        _published_weights,
+    ),
+    Generator(
+        "ExFractalDB released settings, 224, 12 views",
+        ExFractalDB(viewpoint="ring"),
+        _row(0.028, 0.021, (0.005, 0.023, 0.063), 0.028, 0.252),
+        492,
+        _ring,
+        group=12,
+    ),
+    Generator(
+        "OFDB patch 512, 100k (weights 1)",
+        OFDB2D(weights="identity", canvas_size=512, points=100_000),
+        _row(0.220, 0.035, (0.183, 0.213, 0.279), 0.110, 0.964),
+        120,
+        _first,
+    ),
+    Generator(
+        "1p-frac 512, sigma 4.0, delta 0.1",
+        OneParameterFrac(sigma=4.0),
+        _row(0.153, 0.075, (0.065, 0.143, 0.266), 0.076, 0.964),
+        120,
+        _first,
+    ),
+    Generator(
+        "Anderson-Farrell single instance 224",
+        AndersonFarrell(),
+        _row(0.173, 0.116, (0.063, 0.137, 0.331), 0.490, 0.576),
+        400,
+        _classes,
+        foreground=AndersonFarrell(background=False),
+    ),
+]
+
+
+def boxes(foreground: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of each picture [B, S, S] that its foreground's bounding box covers; 0 for an empty one."""
+    size = foreground.shape[1]
+    shares = []
+    for picture in foreground:
+        rows, columns = (np.flatnonzero(picture.any(axis=axis)) for axis in (1, 0))
+        empty = not rows.size
+        shares.append(0 if empty else (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1) / size**2)
+    return np.array(shares)
+
+
+def measure(generator: Generator, count: int, chunk: int = 48) -> dict[str, NDArray[np.float64]]:
+    """Fill, intensity and box of so many pictures, each float64 [count]."""
+    columns: dict[str, list[NDArray[np.float64]]] = {"fill": [], "intensity": [], "box": []}
+    labels, instances = generator.draw(count)
+    for start in range(0, count, chunk):
+        content = labels[start : start + chunk], instances[start : start + chunk]
+        pictures = _pictures(generator.formula, content)
+        shapes = pictures if generator.foreground is None else _pictures(generator.foreground, content)
+        foreground = (shapes != generator.background).any(axis=1)
+        columns["fill"].append(foreground.mean(axis=(1, 2)))
+        columns["intensity"].append(pictures.mean(axis=(1, 2, 3)) / 255)
+        columns["box"].append(boxes(foreground))
+    return {name: np.concatenate(parts) for name, parts in columns.items()}
+
+
+def _pictures(formula: Formula, content: Contents) -> NDArray[np.uint8]:
+    """Pictures uint8 [B, P, S, S] on their native canvas."""
+    return fdsl_gpu.render(
+        formula, *content, image_size=formula.canvas_size, channels=formula.planes, device="cpu"
+    ).numpy()
+
+
+def compare(generator: Generator, values: dict[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    """Ours, theirs, and the difference in standard errors, of each statistic."""
+    groups = {name: column.reshape(-1, generator.group).mean(axis=1) for name, column in values.items()}
+    both = np.sqrt(generator.group / generator.count + 1 / len(groups["fill"]))
+    rows = {}
+    for name in ("fill", "intensity", "box"):
+        rows[name] = _row_of(values[name].mean(), generator.published[name], groups[name].std() * both)
+    fill = values["fill"]
+    # The error of a standard deviation, from the fourth moment.
+    kurtosis = ((fill - fill.mean()) ** 4).mean() / fill.var() ** 2
+    rows["sd"] = _row_of(fill.std(), generator.published["sd"], fill.std() * np.sqrt((kurtosis - 1) / 4) * both)
+    for quantile, theirs in zip(QUANTILES, generator.published["quantiles"], strict=True):
+        # Judged by the share of ours below theirs.
+        error = np.sqrt(quantile * (1 - quantile)) * both
+        ours = float(np.quantile(fill, quantile))
+        rows[f"p{100 * quantile:.0f}"] = {
+            "ours": ours,
+            "released": theirs,
+            "errors": float(((fill < theirs).mean() - quantile) / error),
+        }
+    return rows
+
+
+def _row_of(ours: float, theirs: float, error: float) -> dict[str, float]:
+    return {"ours": float(ours), "released": theirs, "errors": float((ours - theirs) / error)}
+
+
+def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: ours / released (difference in standard errors)."""
+    names = list(next(iter(results.values())))
+    lines = ["| generator | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for generator, rows in results.items():
+        cells = [f"{row['ours']:.3f} / {row['released']:.3f} ({row['errors']:+.1f})" for row in rows.values()]
+        lines.append("| " + " | ".join([generator, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=3000, help="of each generator (default: %(default)s)")
+    parser.add_argument("--json", help="file to write the results to")
+    arguments = parser.parse_args()
+    results = {one.name: compare(one, measure(one, arguments.pictures)) for one in GENERATORS}
+    print(table(results))
+    for generator in GENERATORS:
+        if generator.remark:
+            print(f"{generator.name}: {generator.remark}")
+    if arguments.json:
+        write_json(arguments.json, {"metadata": metadata(), "pictures": arguments.pictures, "results": results})
+
+
+if __name__ == "__main__":
+    main()

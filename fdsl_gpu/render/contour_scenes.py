@@ -1,0 +1,197 @@
+"""Launcher of scenes: several contours on one canvas to uint8 planes [B, 1, S, S] and label masks uint8 [B, S, S]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fdsl_gpu import checks, philox
+from fdsl_gpu.records import CONTOUR_SCENE, CONTOURS, CONTOURS_A_SCENE
+from fdsl_gpu.render.backend import Backend, load_kernels
+from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours, check_tensor
+from fdsl_gpu.render.contours import PIXEL_BLOCK, SIDE_BLOCK
+
+_SCENE_WORDS, _CONTOUR_WORDS = CONTOUR_SCENE.itemsize // 4, CONTOURS.itemsize // 4
+
+# Of what the fills take at once: sides of a polygon to prepare, and to look at in a row.
+_CORNER_BLOCK, _EDGE_BLOCK = 128, 256
+
+
+class ContourScenes:
+    """Draws scenes on one device. Holds scratch memory, so one instance serves one thread or stream at a time.
+
+    Args:
+        canvas_size: side S of the planes, pixels.
+        max_vertices: most vertices of a polygon in any record.
+        max_lines: most polygons of a contour in any record.
+        background: grey level of pixels that no line covers; in masks they are 0.
+        mask_mode: what holds a contour's category: "M1" its lines; "M2" what lies between its first and its last
+            polygon, with 0 inside the first; "M3" the inside of its last polygon.
+        device: where records, planes and masks live.
+        backend: "numba" (CPU) or "triton".
+
+    Raises:
+        TypeError: if a number is not an integer.
+        ValueError: if an argument is out of range, or "numba" is asked for on a GPU.
+        ImportError: if Triton is wanted and missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        canvas_size: int,
+        max_vertices: int,
+        max_lines: int,
+        background: int,
+        mask_mode: Literal["M1", "M2", "M3"],
+        device: torch.device,
+        backend: Backend,
+    ) -> None:
+        self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
+        self.background = checks.integer("background", background, 0, 255)
+        self.mask_mode = checks.choice("mask_mode", mask_mode, ("M1", "M2", "M3"))
+        self._stage = ContourVertices(max_vertices=max_vertices, max_lines=max_lines, device=device, backend=backend)
+        self.device, self.backend = self._stage.device, self._stage.backend
+        self._words = torch.empty(0)
+        self._greys = torch.empty(0)
+        self._canvas = torch.empty(0)
+        self._corners = torch.empty(0)
+
+    def draw(self, records: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None = None) -> None:
+        """Draw records into planes and masks, every pixel of them.
+
+        Args:
+            records: int32 [B, 512], ``fdsl_gpu.records.CONTOUR_SCENE`` as words, contiguous, on the device.
+            key: from ``philox.dataset_key``.
+            planes: uint8 [B, 1, S, S], contiguous, on the device.
+            masks: uint8 [B, S, S], contiguous, on the device; None to draw none.
+
+        Raises:
+            ValueError: for another shape, layout or device.
+            TypeError: for another dtype.
+        """
+        side, batch = self.canvas_size, len(records)
+        check_tensor("records", records, (batch, _SCENE_WORDS), torch.int32, self.device)
+        check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
+        if masks is not None:
+            check_tensor("masks", masks, (batch, side, side), torch.uint8, self.device)
+        if not batch:
+            return
+        contours = records.view(batch * CONTOURS_A_SCENE, _CONTOUR_WORDS)
+        if self.backend == "numba":
+            self._draw_numba(contours, key, planes, masks)
+        else:
+            self._draw_triton(contours, key, planes, masks)
+
+    def _draw_numba(self, contours: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None) -> None:
+        """Picture by picture, so that vertices stay in the cache."""
+        from fdsl_gpu.cpu_kernels import polygon
+
+        self._reserve(1)
+        kernels = self._stage.kernels
+        words, greys = self._words.numpy(), self._greys.numpy()
+        for i, scene in enumerate(contours.split(CONTOURS_A_SCENE)):
+            self._stage.fill(scene, key, self._words, self._greys)
+            rows, plane = as_contours(scene), planes[i, 0].numpy()
+            if masks is not None and self.mask_mode == "M1":
+                canvas = self._canvas[0].numpy()
+                kernels.raster_scene(rows, words, greys, canvas, self.background)
+                kernels.resolve_scene(canvas, plane, masks[i].numpy())
+                continue
+            kernels.raster_scene(rows, words, greys, plane, self.background)
+            if masks is not None:
+                polygon.draw_masks(rows, words, masks[i].numpy(), self.mask_mode == "M2")
+
+    def _draw_triton(self, contours: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None) -> None:
+        batch, side = len(planes), self.canvas_size
+        self._reserve(batch)
+        self._stage.fill(contours, key, self._words, self._greys)
+        kernels, options = self._stage.kernels, {"enable_fp_fusion": False}
+        sizes = self._stage.rows, self._stage.columns
+        pixels = side * side
+        with self._stage.guard():
+            kernels.raster[len(contours), self._stage.rows](
+                contours,
+                self._words,
+                self._greys,
+                self._canvas,
+                *sizes,
+                side,
+                CONTOURS=CONTOURS_A_SCENE,
+                BLOCK=SIDE_BLOCK,
+                num_warps=SIDE_BLOCK // 32,
+                **options,
+            )
+            if masks is not None and self.mask_mode == "M1":
+                kernels.resolve_scene[batch, -(-pixels // PIXEL_BLOCK)](
+                    self._canvas,
+                    contours,
+                    planes,
+                    masks,
+                    pixels,
+                    self._stage.rows,
+                    self.background,
+                    CONTOURS=CONTOURS_A_SCENE,
+                    BLOCK=PIXEL_BLOCK,
+                    **options,
+                )
+                return
+            self._resolve(planes, self.background)
+            if masks is not None:
+                self._fill_masks(contours, masks)
+
+    def _fill_masks(self, contours: Tensor, masks: Tensor) -> None:
+        polygon = load_kernels("polygon")
+        ring = self.mask_mode == "M2"
+        polygons = 2 if ring else 1
+        sizes = self._stage.rows, self._stage.columns
+        contour_polygon = {"POLYGONS": polygons, "enable_fp_fusion": False}
+        polygon.corners[len(contours), polygons, -(-self._stage.columns // _CORNER_BLOCK)](
+            contours, self._words, self._corners, *sizes, BLOCK=_CORNER_BLOCK, **contour_polygon
+        )
+        polygon.fill[len(contours) * polygons, self.canvas_size](
+            contours,
+            self._words,
+            self._corners,
+            self._canvas,
+            *sizes,
+            self.canvas_size,
+            CONTOURS=CONTOURS_A_SCENE,
+            BLOCK=_EDGE_BLOCK,
+            COLUMNS=max(64, 1 << (self.canvas_size - 1).bit_length()),
+            **contour_polygon,
+        )
+        if ring:
+            polygon.outline[len(contours), polygons](
+                contours,
+                self._words,
+                self._canvas,
+                *sizes,
+                self.canvas_size,
+                CONTOURS=CONTOURS_A_SCENE,
+                BLOCK=SIDE_BLOCK,
+                num_warps=SIDE_BLOCK // 32,
+                enable_fp_fusion=False,
+            )
+        self._resolve(masks, 0)
+
+    def _resolve(self, out: Tensor, background: int) -> None:
+        pixels = out.numel()
+        self._stage.kernels.resolve[(-(-pixels // PIXEL_BLOCK),)](
+            self._canvas, out, pixels, background, BLOCK=PIXEL_BLOCK, enable_fp_fusion=False
+        )
+
+    def _reserve(self, batch: int) -> None:
+        contours = batch * CONTOURS_A_SCENE
+        if len(self._words) >= contours:
+            return
+        self._words, self._greys = self._stage.empty(contours)
+        side = self.canvas_size
+        # On a GPU zero once: the kernels that resolve it leave it zero for the next images.
+        dtype = torch.uint16 if self.backend == "numba" else torch.int32
+        self._canvas = torch.zeros((batch, side, side), dtype=dtype, device=self.device)
+        if self.backend == "triton" and self.mask_mode != "M1":
+            shape = (contours, 2, self._stage.columns)
+            self._corners = torch.empty(shape, dtype=torch.int32, device=self.device)

@@ -1,0 +1,201 @@
+"""Launcher of the fractal scenes primitive: coloured fractals on a background, to uint8 planes [B, 3, S, S].
+
+The law of the drawing stands in ``triton_kernels/density.py``, ``background.py`` and ``fractal_scene.py``; the CPU
+twins are the files of those names in ``fdsl_gpu/cpu_kernels``.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fdsl_gpu import checks, philox
+from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL_SCENE, MAX_FRACTALS
+from fdsl_gpu.render.backend import Backend, load_kernels, signed_key
+
+MAX_POINTS = 1_000_000
+"""Most points a fractal: nine times as many still are exact in float32."""
+
+_WORDS = FRACTAL_SCENE.itemsize // 4
+_CORNERS = slice(4, 8)
+_PIXEL_BLOCK, _CELL_BLOCK = 512, 256
+
+
+class FractalScenes:
+    """Draws records of ``FRACTAL_SCENE`` on one device. Holds scratch memory, so each serves one thread or stream.
+
+    Example:
+        >>> sizes = {"canvas_size": 224, "fractal_size": 224, "max_fractals": 1, "points": 100_000}
+        >>> scenes = FractalScenes(**sizes, device=torch.device("cpu"), backend="numba")
+        >>> planes = torch.empty(len(records), 3, 224, 224, dtype=torch.uint8)
+        >>> scenes.draw(records, philox.dataset_key(0, 9), planes)  # records: int32 [B, 403]
+
+    Args:
+        canvas_size: side S of the planes, 1 .. 4096.
+        fractal_size: side of the canvas on which a fractal is drawn before it is resized and placed, 1 .. 4096.
+        max_fractals: most fractals in any record, 1 .. 5; others are not drawn. On a GPU it sizes the scratch memory.
+        points: points a fractal, 1 .. 1,000,000. On a GPU each number compiles a kernel of its own.
+        device: where records and planes are.
+        backend: "numba" (CPU only) or "triton".
+
+    Raises:
+        TypeError: a number is no integer.
+        ValueError: a number or name is not as above, or "numba" is asked for on a GPU.
+        ImportError: Triton is wanted and missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        canvas_size: int,
+        fractal_size: int,
+        max_fractals: int,
+        points: int,
+        device: torch.device,
+        backend: Backend,
+    ) -> None:
+        largest = 2**BACKGROUND_LEVELS
+        self.canvas_size = checks.integer("canvas_size", canvas_size, 1, largest)
+        self.fractal_size = checks.integer("fractal_size", fractal_size, 1, largest)
+        self.max_fractals = checks.integer("max_fractals", max_fractals, 1, MAX_FRACTALS)
+        self.points = checks.integer("points", points, 1, MAX_POINTS)
+        self.device = torch.device(device)
+        self.backend = checks.choice("backend", backend, ("numba", "triton"))
+        if backend == "numba" and self.device.type != "cpu":
+            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self._levels = (self.canvas_size - 1).bit_length()
+        self._scratch: dict[str, Tensor] = {}
+        if backend == "numba":
+            from fdsl_gpu.cpu_kernels import fractal_scene
+
+            self._kernels: Any = fractal_scene
+        else:
+            self._density, self._background = load_kernels("density"), load_kernels("background")
+            self._kernels = load_kernels("fractal_scene")
+
+    def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
+        """Draw a batch, every pixel of it; queued on the current stream on a GPU.
+
+        Args:
+            records: int32 [B, 403] on the device, contiguous: rows of ``FRACTAL_SCENE``. That ``num_maps`` lies in
+                1 .. 8, aliases below it, and maps do not run away is the maker's duty: it is not checked, which would
+                wait for the device.
+            key: of the dataset, from ``philox.dataset_key``.
+            planes: uint8 [B, 3, S, S] on the device, contiguous; overwritten whatever they held.
+
+        Raises:
+            ValueError: a shape, dtype, layout or device is not as above.
+        """
+        batch = len(records)
+        self._check("records", records, torch.int32, (batch, _WORDS))
+        self._check("planes", planes, torch.uint8, (batch, 3, self.canvas_size, self.canvas_size))
+        if batch == 0:
+            return
+        if self.backend == "numba":
+            scenes = records.numpy().view(FRACTAL_SCENE)[:, 0]
+            fractals = scenes["fractals"][:, : self.max_fractals]
+            streams = (philox.CHAIN, philox.BACKGROUND)
+            self._kernels.draw_scenes(scenes, fractals, planes.numpy(), *key, *streams, self.points, self.fractal_size)
+            return
+        self._reserve(batch)
+        with self._guard():
+            self._count(records, signed_key(key), batch)
+            self._fill_heights(records, signed_key(key), batch)
+            self._compose(records, planes)
+
+    def _count(self, records: Tensor, key: tuple[int, int], batch: int) -> None:
+        """Hits of all fractals, summed over patches, and their maxima."""
+        density, programs = self._density, batch * self.max_fractals
+        hits, counts, peaks = (self._scratch[name][:batch] for name in ("hits", "counts", "peaks"))
+        hits.zero_()
+        peaks.zero_()
+        sizes = {"SIZE": self.fractal_size, "MAX_FRACTALS": self.max_fractals}
+        density.count_points[(programs,)](
+            records,
+            records.view(torch.float32),
+            hits,
+            *key,
+            STREAM=philox.CHAIN,
+            POINTS=self.points,
+            **sizes,
+            LANES=density.LANES,
+            WARMUP=density.WARMUP,
+            BLOCKS=-(-density.steps_of(self.points) // 8),
+            num_warps=density.NUM_WARPS,
+            enable_fp_fusion=False,
+        )
+        density.spread_hits[programs, -(-(self.fractal_size**2) // _PIXEL_BLOCK)](
+            records, hits, counts, peaks, **sizes, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
+        )
+
+    def _fill_heights(self, records: Tensor, key: tuple[int, int], batch: int) -> None:
+        """Diamond-square heights, two launches a level."""
+        heights = self._scratch["heights"][:batch]
+        reals, last = records.view(torch.float32), heights.shape[1] - 1
+        heights[:, ::last, ::last] = reals[:, _CORNERS].view(batch, 2, 2)
+        for level in range(1, self._levels + 1):
+            cells = (4 ** (level - 1), (2**level + 1) * (2 ** (level - 1) + 1))
+            for kernel, count in zip((self._background.diamonds, self._background.squares), cells, strict=True):
+                kernel[batch, -(-count // _CELL_BLOCK)](
+                    records,
+                    reals,
+                    heights,
+                    *key,
+                    level,
+                    self._levels,
+                    STREAM=philox.BACKGROUND,
+                    BLOCK=_CELL_BLOCK,
+                    enable_fp_fusion=False,
+                )
+
+    def _compose(self, records: Tensor, planes: Tensor) -> None:
+        grid = (len(records), -(-(self.canvas_size**2) // _PIXEL_BLOCK))
+        reals, scenes, heights = records.view(torch.float32), self._scratch["scenes"], self._scratch["heights"]
+        self._kernels.compose[grid](
+            records,
+            reals,
+            heights,
+            self._scratch["counts"],
+            self._scratch["peaks"],
+            scenes,
+            heights.shape[1],
+            self.canvas_size,
+            SIZE=self.fractal_size,
+            MAX_FRACTALS=self.max_fractals,
+            BLOCK=_PIXEL_BLOCK,
+            enable_fp_fusion=False,
+        )
+        self._kernels.finish[grid](reals, scenes, planes, self.canvas_size, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False)
+
+    def _reserve(self, batch: int) -> None:
+        """Scratch memory of the Triton kernels for at least so many images."""
+        if self._scratch and len(self._scratch["hits"]) >= batch:
+            return
+        number, side, pitch = self.max_fractals, self.fractal_size, 2**self._levels + 1
+        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+            "hits": ((batch, number, side + 2, side + 2), torch.int32),
+            "counts": ((batch, number, side, side), torch.int32),
+            "peaks": ((batch, number), torch.int32),
+            "heights": ((batch, pitch, pitch), torch.float32),
+            "scenes": ((batch, self.canvas_size, self.canvas_size), torch.int32),
+        }
+        self._scratch = {
+            name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in shapes.items()
+        }
+
+    def _guard(self) -> AbstractContextManager[Any]:
+        """Triton launches on the current device, which need not be the one of the tensors."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+    def _check(self, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        device = tensor.device
+        same_device = device.type == self.device.type and self.device.index in (None, device.index)
+        if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
+            layout = "contiguous" if tensor.is_contiguous() else "strided"
+            raise ValueError(
+                f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {device}; allowed: contiguous "
+                f"{dtype} {list(shape)} on {self.device}. Convert it with .to(...) and .contiguous()."
+            )
