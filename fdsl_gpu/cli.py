@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from fdsl_gpu import registry
+from fdsl_gpu.class_tables.table import EXFRACTALDB, FRACTALDB
+
+_SEARCHED = {"exfractaldb": EXFRACTALDB, "fractaldb": FRACTALDB}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     gallery.set_defaults(run=_gallery)
 
     search = commands.add_parser("search", help="search the classes of a fractal dataset and write them to a table")
-    search.add_argument("formula", choices=["exfractaldb"])
+    search.add_argument("formula", choices=sorted(_SEARCHED))
     search.add_argument("--num-classes", type=int, required=True)
     search.add_argument("--out", required=True, help="class table to write (.safetensors); continues if interrupted")
     search.add_argument("--threads", type=int, default=None, help="default: all cores")
@@ -66,7 +69,7 @@ def _list(parsed: argparse.Namespace) -> None:
     for name in registry.list_datasets(parsed.filter):
         preset = registry.PRESETS[name]
         canvas = f"{preset.formula.canvas_size} px"
-        print(f"{name:16} {preset.formula.num_classes:>6} classes  {canvas:>7}  {preset.provenance}")
+        print(f"{name:26} {preset.formula.num_classes:>6} classes  {canvas:>7}  {preset.provenance}")
 
 
 def _preview(parsed: argparse.Namespace) -> None:
@@ -91,7 +94,8 @@ def _gallery(parsed: argparse.Namespace) -> None:
 def _search(parsed: argparse.Namespace) -> None:
     from fdsl_gpu.search import search_to_file
 
-    search_to_file(parsed.out, num_classes=parsed.num_classes, num_threads=parsed.threads)
+    formula = _SEARCHED[parsed.formula]
+    search_to_file(parsed.out, num_classes=parsed.num_classes, formula=formula, num_threads=parsed.threads)
     print(f"wrote {parsed.out}")
 
 

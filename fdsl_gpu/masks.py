@@ -32,5 +32,11 @@ class MaskWriteOut:
 
 
 def nearest(canvas_size: int, image_size: int) -> NDArray[np.int64]:
-    """Which source pixel each output pixel shows, int64 [image_size]: the one below its centre, as Pillow has it."""
-    return (2 * np.arange(image_size, dtype=np.int64) + 1) * canvas_size // (2 * image_size)
+    """Which source pixel each output pixel shows, int64 [image_size]: the one at its centre.
+
+    Centres are sums of doubles as in Pillow, which decides those that fall between two pixels.
+    """
+    step = canvas_size / image_size
+    steps = np.full(image_size, step)
+    steps[0] = step * 0.5
+    return np.minimum(np.add.accumulate(steps).astype(np.int64), canvas_size - 1)

@@ -29,6 +29,7 @@ from fdsl_gpu.resample import MAX_SIZE, CoefficientTables, coefficient_tables
 from fdsl_gpu.write_out import Normalize, batch_words, check_tensors, flat_words, normalisation_table
 
 _WORDS = PRESENTATION.itemsize // 4
+_CPU_CHUNK = 4
 _MODES: dict[EraseMode, int] = {"const": 0, "rand": 1, "pixel": 2}
 
 
@@ -95,8 +96,12 @@ class Presenter:
         if self.backend == "numba":
             self._arrays = self._scratch_numba(tables, table.numpy(), noise.numpy())
         else:
-            self._tensors = {"table": table.to(self.device), "noise": noise.to(self.device), **_on(self.device, tables)}
-            self._scratch: dict[str, Tensor] = {}
+            arrays = {**tables._asdict(), "quotients": _quotients()}
+            del arrays["max_taps"]
+            self._tensors = {name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
+            self._tensors |= {"table": table.to(self.device), "noise": noise.to(self.device)}
+            self._scratch = (torch.empty(0),) * 3
+            self._packed_fill = self._fill[0] | self._fill[1] << 8 | self._fill[2] << 16
 
     def empty(
         self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
@@ -141,37 +146,106 @@ class Presenter:
                 "Make it with fdsl_gpu.records.as_words."
             )
 
-    def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> tuple[Any, ...]:
-        """Tables and scratch memory in the order of the kernel's arguments."""
+    def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> dict[str, Any]:
+        """Tables and scratch memory of the kernels."""
         from fdsl_gpu.cpu_kernels.resample import buffers
 
         width = self.image_size
-        padded = np.zeros((2, -(-tables.max_taps // 5) * 5, width), np.int32)
-        pictures = np.zeros((2, 3, width, width), np.uint8)
-        packed = np.zeros((width + 4) * (width + 1), np.uint32)
-        inputs = (tables[:3], self.operations, np.array(self._fill, np.uint8), _quotients(), table, noise)
-        return inputs, (buffers(self.canvas_size, width), pictures, padded, packed)
+        return {
+            "coefficients": tables[:3],
+            "padded": np.zeros((2, -(-tables.max_taps // 5) * 5, width), np.int32),
+            "buffers": buffers(self.canvas_size, width),
+            "fill": np.array(self._fill, np.uint8),
+            "quotients": _quotients(),
+            "packed": np.zeros((width + 4) * (width + 1), np.uint32),
+            "pictures": np.zeros((_CPU_CHUNK, 2, 3, width, width), np.uint8),
+            "tables": np.zeros((_CPU_CHUNK, 3, 256), np.uint8),
+            "results": np.zeros((_CPU_CHUNK, 2), np.int32),
+            "table": table,
+            "noise": noise,
+        }
 
     def _run_numba(self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor) -> None:
-        from fdsl_gpu.cpu_kernels.present import present
+        from fdsl_gpu.cpu_kernels import augment, crop, erase
 
-        inputs, scratch = self._arrays
-        present(
-            planes.numpy(),
-            presentations.numpy(),
-            presentations.view(torch.float32).numpy(),
-            *inputs,
-            self._mode,
-            philox.ERASE,
-            *key,
-            *scratch,
-            flat_words(words),
-            *words.stride(),
-            self.channels,
-        )
+        a = self._arrays
+        flat, strides = flat_words(words), words.stride()
+        images, records = planes.numpy(), presentations.numpy()
+        pictures, tables, results = a["pictures"], a["tables"], a["results"]
+        pixels = pictures.reshape(*pictures.shape[:3], -1)
+        for start in range(0, len(images), _CPU_CHUNK):
+            part = slice(start, start + _CPU_CHUNK)
+            rows = records[part]
+            crop.crop(images[part], rows, a["coefficients"], a["padded"], a["buffers"], pictures)
+            augment.augment(
+                rows,
+                rows.view(np.float32),
+                self.operations,
+                self.planes,
+                a["fill"],
+                a["quotients"],
+                a["packed"],
+                pixels,
+                tables,
+                results,
+            )
+            erase.write(
+                rows,
+                pictures,
+                tables,
+                results,
+                a["table"],
+                a["noise"],
+                self._mode,
+                philox.ERASE,
+                *key,
+                flat,
+                start * strides[0],
+                *strides,
+                self.channels,
+            )
 
     def _run_triton(self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor) -> None:
-        raise NotImplementedError
+        crop, augment, erase = (load_kernels(name) for name in ("crop", "augment", "erase"))
+        tiles = load_kernels("write_out").tiles
+        batch, side, width = len(planes), self.canvas_size, self.image_size
+        scratch, pictures, tables = (memory[:batch] for memory in self._reserve(batch))
+        t, reals = self._tensors, presentations.view(torch.float32)
+        coefficients = t["first"], t["spans"], t["weights"]
+        options: dict[str, Any] = {"num_warps": crop.NUM_WARPS, "enable_fp_fusion": False, "PLANES": self.planes}
+        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+            sizes, count = {"IN": side, "OUT": width}, batch * self.planes
+            block, first = crop.first_tiles(side, width)
+            crop.first_pass[(count, first)](planes, presentations, *coefficients, scratch, **sizes, **block, **options)
+            block, grid = tiles(width, width)
+            crop.second_pass[(count, *grid)](
+                scratch, presentations, *coefficients, pictures, **sizes, **block, **options
+            )
+            for slot in range(self.operations):
+                augment.tabulate[(batch, 3)](
+                    presentations, reals, pictures, t["quotients"], tables, slot,
+                    SIZE=width, BLOCK=augment.BLOCK, **options,
+                )  # fmt: skip
+                block, grid = tiles(width, width, augment.APPLY_BLOCK)
+                augment.apply[(batch, *grid)](
+                    presentations, reals, pictures, tables, slot, self._packed_fill, SIZE=width, **block, **options
+                )
+            packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
+            block, grid = tiles(width, width * self.channels if packed else width)
+            erase.write[(batch, *grid)](
+                presentations, pictures, tables, t["table"], t["noise"], words, *words.stride(),
+                self.operations, 0 if len(t["noise"]) == 1 else t["noise"].shape[1], *signed_key(key),
+                SIZE=width, CHANNELS=self.channels, TABLE=self.dtype != torch.uint8, PACKED=packed,
+                MODE=self._mode, STREAM=philox.ERASE, **block, **options,
+            )  # fmt: skip
+
+    def _reserve(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Scratch memory of the kernels: bytes between the passes, pictures, tables."""
+        if len(self._scratch[0]) < batch:
+            width = self.image_size
+            shapes = (batch, self.planes, self.canvas_size * width), (batch, 2, 3, width, width), (batch, 2, 3, 256)
+            self._scratch = tuple(torch.empty(shape, dtype=torch.uint8, device=self.device) for shape in shapes)
+        return self._scratch
 
 
 @lru_cache(maxsize=1)

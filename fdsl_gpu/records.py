@@ -29,12 +29,15 @@ CONTOURS = np.dtype(
         ("step", "<f4"),  # radial growth a line, pixels
         ("noise", "<f4"),  # factor of the Perlin noise subtracted from the growth, pixels
         ("category", "<i4"),  # what a label mask holds where these lines go, 1 .. 254; 0 without masks
-        ("reserved", "<f4"),
+        ("magnify_x", "<f4"),  # magnification of the growth along x, less 1: 0 unless a crop is folded in
+        ("magnify_y", "<f4"),
+        ("reserved", "<f4", 3),
     ]
 )
 """Nested noisy polygons. Vertex v of line k is at
 
-    X_v(k) = X_v(k-1) + cos(theta_v) * (step - noise * N + wave * (sin(wave_1 theta_v) + sin(wave_2 theta_v)))
+    X_v(k) = X_v(k-1) + cos(theta_v) * (1 + magnify_x) * growth
+    growth = step - noise * N + wave * (sin(wave_1 theta_v) + sin(wave_2 theta_v))
 
 with theta_v = 2 pi v / V, X_v(0) = center_x + radius_x cos(theta_v), N fresh Perlin noise for every vertex, line and
 axis, and Y likewise with sin(theta_v).
@@ -45,13 +48,13 @@ POINTS_3D = np.dtype(
         ("num_maps", "<i4"),  # n, 1 .. MAX_MAPS
         ("sequence_low", "<u4"),  # 56-bit id of the random sequence
         ("sequence_high", "<u4"),
-        ("reserved", "<i4"),
+        ("shift_right", "<f4"),  # added to focal * right: 0 unless a crop shifts the lens
         ("select", "<i4", MAX_MAPS),  # Walker alias table: threshold (0 .. 65536) << 8 | alias
         ("maps", "<f4", (MAX_MAPS, 12)),  # a b c d e f g h i j k l (SPEC: x' = a x + b y + c z + j, ...)
         ("camera", "<f4", (3, 3)),  # rows: right, up, depth; eye = camera @ point
         ("focal", "<f4"),  # f of the projection f * right / depth
         ("distance", "<f4"),  # added to depth
-        ("padding", "<f4"),
+        ("shift_up", "<f4"),  # added to focal * up
     ]
 )
 """A 3-D iterated function system and the camera that looks at it."""

@@ -8,11 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from fdsl_gpu import checks
+from fdsl_gpu.formulas.anderson_farrell import AndersonFarrell, AndersonFarrellMulti
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.exfractaldb import ExFractalDB
+from fdsl_gpu.formulas.fractaldb import FractalDB
+from fdsl_gpu.formulas.ofdb import OFDB2D, OFDB3D
+from fdsl_gpu.formulas.one_parameter import OneParameterFrac
 from fdsl_gpu.formulas.rcdb import RCDB
+from fdsl_gpu.formulas.segrcdb import SegRCDB
+from fdsl_gpu.formulas.visualatom import VisualAtom
 
+_ACCV_2020 = "Kataoka et al., Pre-training without natural images, ACCV 2020"
+_IROS_2021 = (
+    "Yamada et al., MV-FractalDB: formula-driven supervised learning for multi-view image recognition, IROS 2021"
+)
 _CVPR_2022 = "Kataoka et al., Replacing labeled real-image datasets with auto-generated contours, CVPR 2022"
+_WACV_2022 = "Anderson and Farrell, Improving fractal pre-training, WACV 2022"
+_CVPR_2023 = "Takashima et al., Visual atoms: pre-training vision transformers with sinusoidal waves, CVPR 2023"
+_ICCV_2023 = "Nakamura et al., Pre-training vision transformers with very limited synthesized images, ICCV 2023"
+_ICCV_2023_SEG = "Shinoda et al., SegRCDB: semantic segmentation via formula-driven supervised learning, ICCV 2023"
+_ECCV_2024 = "Nakamura et al., Scaling backwards: minimal synthetic pre-training?, ECCV 2024"
 
 
 @dataclass(frozen=True)
@@ -24,11 +39,25 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
+    "1p-frac": Preset(OneParameterFrac(), _ECCV_2024),
+    "2d-ofdb-1k": Preset(OFDB2D(num_classes=1_000), _ICCV_2023),
+    "2d-ofdb-21k": Preset(OFDB2D(num_classes=21_000), _ICCV_2023),
+    "3d-ofdb-1k": Preset(OFDB3D(num_classes=1_000), _ICCV_2023),
+    "3d-ofdb-21k": Preset(OFDB3D(num_classes=21_000), _ICCV_2023),
+    "anderson-farrell-1k": Preset(AndersonFarrell(), _WACV_2022),
+    "anderson-farrell-multi-1k": Preset(AndersonFarrellMulti(), _WACV_2022),
     "exfractaldb-1k": Preset(ExFractalDB(num_classes=1_000), _CVPR_2022),
     "exfractaldb-21k": Preset(ExFractalDB(num_classes=21_000), _CVPR_2022),
+    "fractaldb-1k": Preset(FractalDB(num_classes=1_000), _ACCV_2020),
+    "fractaldb-10k": Preset(FractalDB(num_classes=10_000), _ACCV_2020),
+    "fractaldb-21k": Preset(FractalDB(num_classes=21_000), _ACCV_2020),
+    "mv-fractaldb-1k": Preset(ExFractalDB(num_classes=1_000, viewpoint="ring"), _IROS_2021),
     "rcdb-1k": Preset(RCDB(num_classes=1_000), _CVPR_2022),
     "rcdb-21k": Preset(RCDB(num_classes=21_000), _CVPR_2022),
     "rcdb-50k": Preset(RCDB(num_classes=50_000), _CVPR_2022),
+    "segrcdb": Preset(SegRCDB(), _ICCV_2023_SEG),
+    "visualatom-1k": Preset(VisualAtom(num_classes=1_000), _CVPR_2023),
+    "visualatom-21k": Preset(VisualAtom(num_classes=21_000), _CVPR_2023),
 }
 
 

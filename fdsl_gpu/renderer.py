@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fdsl_gpu import philox
+from fdsl_gpu import philox, vector
 from fdsl_gpu.augment import Recipe
 from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula, Primitive
@@ -104,6 +104,7 @@ class Renderer:
         device: where to draw.
         write_out: keyword arguments of ``WriteOut`` (image_size, channels, dtype, normalize, interpolation).
         recipe: how presentations are drawn; None where there are none.
+        vector_canvas: size of the canvas that crops are drawn for, in vector mode (see ``fdsl_gpu.vector``).
         backend: "numba" or "triton"; None chooses by device.
     """
 
@@ -115,10 +116,12 @@ class Renderer:
         device: torch.device,
         write_out: dict[str, Any],
         recipe: Recipe | None = None,
+        vector_canvas: int | None = None,
         backend: Backend | None = None,
     ) -> None:
         self.formula = formula
         self.recipe = recipe
+        self._vector_canvas = vector_canvas
         self.device = device
         self.backend = backend or backend_for(device)
         self.key = philox.dataset_key(seed, formula.NUMBER)
@@ -169,7 +172,7 @@ class Renderer:
             view: which view of the instances.
         """
         records = self.formula.draw(self.key, labels, instances, view)
-        presented = None if presentations is None else self._present(presentations, view)
+        presented = None if presentations is None else self._present(records, presentations, view)
         if out is None:
             out = self.empty(len(records))
         if self._process != os.getpid():
@@ -181,10 +184,14 @@ class Renderer:
                 self._draw_on_stream(_words(records), presented, out, masks)
         return out
 
-    def _present(self, presentations: NDArray[np.int64], view: int) -> Tensor:
-        side, planes = self.formula.canvas_size, self.formula.planes
-        image_size = self._write_out["image_size"]
-        return _words(draw_presentations(self.recipe, self.key, presentations, side, image_size, planes, view))
+    def _present(self, records: np.ndarray, presentations: NDArray[np.int64], view: int) -> Tensor:
+        """Words of how the recipe presents the records; in vector mode these are moved into their crops."""
+        side = self._vector_canvas or self.formula.canvas_size
+        image_size, planes = self._write_out["image_size"], self.formula.planes
+        presented = draw_presentations(self.recipe, self.key, presentations, side, image_size, planes, view)
+        if self._vector_canvas is not None:
+            vector.fold(self.formula, records, presented, side)
+        return _words(presented)
 
     def _draw_on_stream(self, words: Tensor, presented: Tensor | None, out: Tensor, masks: Tensor | None) -> None:
         stream = torch.cuda.current_stream(self.device)

@@ -1,7 +1,8 @@
-"""Category search of 3-D iterated function systems (ExFractalDB): many classes on many threads.
+"""Category search of iterated function systems (FractalDB, ExFractalDB): many classes on many threads.
 
-The law is in ``fdsl_gpu.cpu_kernels.search``. Class c depends on nothing but its number and the formula's, so results
-are the same for any number of threads, and a table of 1,000 classes is the beginning of every larger one.
+The laws are in ``fdsl_gpu.cpu_kernels.search`` and ``search_2d``. Class c depends on nothing but its number and the
+formula's, so results are the same for any number of threads, and a table of 1,000 classes is the beginning of every
+larger one.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import numpy as np
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.class_tables import IFSTable, load_table, save_table
-from fdsl_gpu.class_tables.table import EXFRACTALDB
+from fdsl_gpu.class_tables.table import EXFRACTALDB, FRACTALDB, PLANE, SPACE
+from fdsl_gpu.class_tables.weight_rows import NATIVE, measure_rows, measured
 from fdsl_gpu.formulas.base import MAX_CLASSES
 from fdsl_gpu.formulas.ifs_weights import weights_table
 
 Progress: TypeAlias = Callable[[int, int], object]
 """Called with (classes done, classes in all)."""
 
-# Classes a task: under 0.1 s, so that Ctrl-C is heard soon.
+# Classes a task: under 0.5 s, so that Ctrl-C is heard soon.
 _BLOCK = 8
 _CHECKPOINT_SECONDS = 5.0
 
@@ -51,15 +53,23 @@ def search_3d(
     Raises:
         TypeError, ValueError: an argument is not an integer, or outside of its range.
     """
-    checks.integer("first_class", first_class, 0, MAX_CLASSES - 1)
-    checks.integer("num_classes", num_classes, 1, MAX_CLASSES - first_class)
-    tables, done = [], 0
-    for table in _search_blocks(first_class, first_class + num_classes, formula, num_threads):
-        tables.append(table)
-        done += len(table)
-        if progress is not None:
-            progress(done, num_classes)
-    return IFSTable.concatenate(tables)
+    return _search(IFSTable.empty(formula), num_classes, first_class, num_threads, progress)
+
+
+def search_2d(
+    num_classes: int,
+    formula: int = FRACTALDB,
+    first_class: int = 0,
+    num_threads: int | None = None,
+    progress: Progress | None = None,
+) -> IFSTable:
+    """As :func:`search_3d` for classes in the plane, with weight rows measured as the released dataset needs them."""
+    return _search(empty_table(formula, PLANE), num_classes, first_class, num_threads, progress)
+
+
+def empty_table(formula: int, columns: int) -> IFSTable:
+    """A table of no classes that :func:`extend_table` can continue."""
+    return IFSTable.empty(formula, columns, NATIVE if columns == PLANE else None)
 
 
 def extend_table(
@@ -79,10 +89,67 @@ def extend_table(
         checkpoint: called with the table so far every few seconds, when interrupted (Ctrl-C), and at the end.
     """
     checks.integer("num_classes", num_classes, len(table), MAX_CLASSES)
+    blocks = _search_blocks(table, len(table), num_classes, num_threads)
+    return _extend(table, blocks, num_classes, progress, checkpoint)
+
+
+def extend_measured(
+    table: IFSTable,
+    source: IFSTable,
+    num_threads: int | None = None,
+    progress: Progress | None = None,
+    checkpoint: Callable[[IFSTable], object] | None = None,
+) -> IFSTable:
+    """Measure the weight rows of the classes of ``source`` that ``table`` does not have yet.
+
+    Args:
+        table: the first classes of ``source``, measured with ``table.weighting``.
+        source: classes in the plane.
+        num_threads: None for all cores that this process may use.
+        progress: called after each few classes with the size of the table.
+        checkpoint: as in :func:`extend_table`.
+
+    Raises:
+        ValueError: a class runs away under every weight row.
+    """
+    weighting = table.weighting or NATIVE
+
+    def block(first: int, count: int) -> IFSTable:
+        part = source.part(first, first + count)
+        drawable, boxes = measure_rows(part, weighting)
+        idle = first + np.flatnonzero(~drawable.any(axis=1))
+        if idle.size:
+            raise ValueError(
+                f"class_table: class {idle[0]} runs away under each of {drawable.shape[1]} weight rows; "
+                "allowed: classes that can be drawn. Remove it."
+            )
+        return IFSTable(part.first, part.maps, part.attempts, drawable, part.formula, boxes, weighting)
+
+    blocks = _in_blocks(block, len(table), len(source), num_threads)
+    return _extend(table, blocks, len(source), progress, checkpoint)
+
+
+def _search(
+    like: IFSTable, num_classes: int, first_class: int, num_threads: int | None, progress: Progress | None
+) -> IFSTable:
+    checks.integer("first_class", first_class, 0, MAX_CLASSES - 1)
+    checks.integer("num_classes", num_classes, 1, MAX_CLASSES - first_class)
+    blocks = _search_blocks(like, first_class, first_class + num_classes, num_threads)
+    return _extend(like, blocks, num_classes, progress)
+
+
+def _extend(
+    table: IFSTable,
+    blocks: Iterator[IFSTable],
+    num_classes: int,
+    progress: Progress | None = None,
+    checkpoint: Callable[[IFSTable], object] | None = None,
+) -> IFSTable:
+    """The table with the blocks after it."""
     save = checkpoint or (lambda part: None)
     tables, done, saved = [table], len(table), time.monotonic()
     try:
-        for block in _search_blocks(len(table), num_classes, table.formula, num_threads):
+        for block in blocks:
             tables.append(block)
             done += len(block)
             if progress is not None:
@@ -114,7 +181,7 @@ def search_to_file(
     Args:
         path: the table to write; an existing file is replaced.
         num_classes: how many classes.
-        formula: the formula's number.
+        formula: the formula's number; ``FRACTALDB`` searches in the plane, any other in space.
         num_threads: None for all cores that this process may use.
         progress: show a bar on standard error, if that is a terminal.
 
@@ -136,13 +203,14 @@ def search_to_file(
 
 
 def _resume(partial: Path, formula: int) -> IFSTable:
+    empty = empty_table(formula, PLANE if formula == FRACTALDB else SPACE)
     if not partial.exists():
-        return IFSTable.empty(formula)
+        return empty
     try:
         table = load_table(partial)
     except ValueError as error:
         raise ValueError(f"out: cannot continue from {str(partial)!r}. Delete it to start again. ({error})") from error
-    if table.formula != formula:
+    if (table.formula, table.columns, table.weighting) != (formula, empty.columns, empty.weighting):
         raise ValueError(
             f"out: {str(partial)!r} was begun for formula {table.formula}; allowed: formula {formula}. "
             "Delete it to start again, or write to another file."
@@ -150,35 +218,52 @@ def _resume(partial: Path, formula: int) -> IFSTable:
     return table
 
 
-def _search_blocks(first: int, last: int, formula: int, num_threads: int | None) -> Iterator[IFSTable]:
-    """Tables of consecutive classes from ``first`` up to, not including, ``last``, in order."""
+def _search_blocks(like: IFSTable, first: int, last: int, num_threads: int | None) -> Iterator[IFSTable]:
+    """Tables like ``like`` of consecutive classes from ``first`` up to, not including, ``last``, in order."""
+    checks.integer("formula", like.formula, 0, 2**32 - 1)
+    key = philox.dataset_key(0, like.formula)
+    return _in_blocks(lambda start, count: _search_block(key, start, count, like), first, last, num_threads)
+
+
+def _in_blocks(
+    block: Callable[[int, int], IFSTable], first: int, last: int, num_threads: int | None
+) -> Iterator[IFSTable]:
+    """What ``block`` makes of (first class, number of classes), on threads, in order."""
     if num_threads is None:
         num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     checks.integer("num_threads", num_threads, 1)
-    checks.integer("formula", formula, 0, 2**32 - 1)
-    key = philox.dataset_key(0, formula)
     executor = ThreadPoolExecutor(num_threads, thread_name_prefix="fdsl-gpu-search")
     try:
-        futures = [
-            executor.submit(_search_block, key, start, min(_BLOCK, last - start), formula)
-            for start in range(first, last, _BLOCK)
-        ]
+        futures = [executor.submit(block, start, min(_BLOCK, last - start)) for start in range(first, last, _BLOCK)]
         for future in futures:
             yield future.result()
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _search_block(key: philox.Key, first: int, count: int, formula: int) -> IFSTable:
+def _search_block(key: philox.Key, first: int, count: int, like: IFSTable) -> IFSTable:
+    if like.columns == PLANE:
+        return _search_block_2d(key, first, count, like)
     from fdsl_gpu.cpu_kernels.search import MAX_MAPS, find_classes
 
-    maps = np.zeros((count, MAX_MAPS, 12), np.float32)
+    maps = np.zeros((count, MAX_MAPS, SPACE), np.float32)
     counts, attempts = np.empty(count, np.int64), np.empty(count, np.int32)
     drawable = np.empty((count, len(weights_table())), np.bool_)
     k0, k1 = np.uint64(key[0]), np.uint64(key[1])
     find_classes(k0, k1, philox.CLASS, philox.CHAIN, first, weights_table(), maps, counts, attempts, drawable)
     used = np.arange(MAX_MAPS) < counts[:, None]
-    return IFSTable(np.concatenate([[0], np.cumsum(counts)]), maps[used], attempts, drawable, formula)
+    return IFSTable(np.concatenate([[0], np.cumsum(counts)]), maps[used], attempts, drawable, like.formula)
+
+
+def _search_block_2d(key: philox.Key, first: int, count: int, like: IFSTable) -> IFSTable:
+    from fdsl_gpu.cpu_kernels.search_2d import MAX_MAPS, find_classes_2d
+
+    maps = np.zeros((count, MAX_MAPS, PLANE), np.float32)
+    counts, attempts = np.empty(count, np.int64), np.empty(count, np.int32)
+    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
+    find_classes_2d(k0, k1, philox.CLASS, philox.CHAIN, first, maps, counts, attempts)
+    found = IFSTable.of_maps(counts, maps[np.arange(MAX_MAPS) < counts[:, None]], like.formula, attempts)
+    return found if like.weighting is None else measured(found, like.weighting)
 
 
 @contextmanager

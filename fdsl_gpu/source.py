@@ -19,6 +19,7 @@ from fdsl_gpu.augment import Recipe, recipe
 from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, Formula, content_ids
 from fdsl_gpu.renderer import Renderer
 from fdsl_gpu.stream import MAX_POSITION, VALIDATION, MixedOrder, Order, repeated
+from fdsl_gpu.vector import PRIMITIVES as VECTOR_PRIMITIVES
 from fdsl_gpu.version import PIXEL_CONTRACT
 from fdsl_gpu.write_out import Normalize, WriteOut
 
@@ -54,6 +55,7 @@ class Source:
         views: int = 1,
         augment: str | Recipe | None = None,
         repeats: int | None = None,
+        mode: Literal["canvas", "vector"] = "canvas",
         return_masks: bool | None = None,
         mask_dtype: torch.dtype = torch.int64,
         dtype: torch.dtype = torch.float32,
@@ -76,7 +78,11 @@ class Source:
         )
         self._split = checks.choice("split", split, ("train", "val"))
         self.instances_per_class = _instances(instances_per_class, self.formulas)
-        self.recipe = _recipe(augment, repeats, self.formulas[0])
+        self.mode = checks.choice("mode", mode, ("canvas", "vector"))
+        self._crop_canvases = [formula.canvas_size for formula in self.formulas]
+        if mode == "vector":
+            self.formulas = tuple(_at_image_size(formula, image_size) for formula in self.formulas)
+        self.recipe = _recipe(augment, repeats, mode, self.formulas[0])
         self.presents = self.recipe.fingerprint() != recipe(None).fingerprint()
         self.views = _views(views, self.formulas, self.presents)
         self.return_masks = _return_masks(return_masks, self.formulas[0])
@@ -161,6 +167,7 @@ class Source:
             "split": self._split,
             "instances_per_class": self.instances_per_class,
             "views": self.views,
+            "mode": self.mode,
             "augment": {**self.recipe.fingerprint(), "mixing": None},
             **self._write_out,
         }
@@ -259,15 +266,11 @@ class Source:
             if self.device.type == "cuda" and self.device.index is None:
                 # Which device "cuda" means is settled by the first drawing, and then stays.
                 self.device = torch.device("cuda", torch.cuda.current_device())
+            settings: dict[str, Any] = {"seed": self.seed, "device": self.device, "write_out": self._write_out}
+            chosen = self.recipe if self.presents else None
             self._renderers = [
-                Renderer(
-                    formula,
-                    seed=self.seed,
-                    device=self.device,
-                    write_out=self._write_out,
-                    recipe=self.recipe if self.presents else None,
-                )
-                for formula in self.formulas
+                Renderer(formula, recipe=chosen, vector_canvas=canvas if self.mode == "vector" else None, **settings)
+                for formula, canvas in zip(self.formulas, self._crop_canvases, strict=True)
             ]
         return self._renderers
 
@@ -323,14 +326,29 @@ def _instances(instances_per_class: int | None, formulas: tuple[Formula, ...]) -
     return checks.integer("instances_per_class", instances_per_class, 1, 2**32)
 
 
-def _recipe(augment: str | Recipe | None, repeats: int | None, formula: Formula) -> Recipe:
+def _at_image_size(formula: Formula, image_size: int) -> Formula:
+    """The formula drawn at the size of the image, as vector mode has it."""
+    if formula.PRIMITIVE not in VECTOR_PRIMITIVES:
+        raise ValueError(
+            f"mode: received 'vector' for {formula.NAME}, whose background cannot be drawn so; allowed: 'canvas'. "
+            "Leave mode out."
+        )
+    checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS)
+    return dataclasses.replace(formula, canvas_size=image_size)
+
+
+def _recipe(augment: str | Recipe | None, repeats: int | None, mode: str, formula: Formula) -> Recipe:
     chosen = recipe(augment)
     if repeats is not None:
         chosen = dataclasses.replace(chosen, repeats=checks.integer("repeats", repeats, 1, 1024))
-    if formula.TARGET == "mask" and (chosen.crop, chosen.rand_augment) != (recipe(None).crop, None):
+    # Parts of a recipe that move pixels; in vector mode crops and flips move the geometry instead.
+    moving = ("rand_augment",) if mode == "vector" else ("rand_augment", "crop", "horizontal_flip", "vertical_flip")
+    moves = chosen.fingerprint() != chosen.without(*moving).fingerprint()
+    if formula.TARGET == "mask" and moves:
         raise ValueError(
             f"augment: received {chosen.name!r} for {formula.NAME}, whose masks would have to move with the picture; "
-            "allowed: None. Apply a joint transform to images and masks, such as torchvision's v2."
+            "allowed: crops and flips with mode='vector', which moves both, and erasing. "
+            "Or apply a joint transform to images and masks, such as torchvision's v2."
         )
     return chosen
 

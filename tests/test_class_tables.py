@@ -12,13 +12,28 @@ import pytest
 from safetensors.numpy import save
 
 from fdsl_gpu import search
-from fdsl_gpu.class_tables import IFSTable, builtin, exfractaldb_table, load_table, save_table, table
+from fdsl_gpu.class_tables import (
+    IFSTable,
+    builtin,
+    cache,
+    exfractaldb_table,
+    fractaldb_table,
+    load_table,
+    measured_table,
+    save_table,
+    table,
+)
 from fdsl_gpu.class_tables.cache import cache_dir, cached_table
 
 
 @pytest.fixture(scope="module")
 def shipped() -> IFSTable:
     return load_table(builtin("exfractaldb-1k"))
+
+
+@pytest.fixture(scope="module")
+def plane() -> IFSTable:
+    return load_table(builtin("fractaldb-1k"))
 
 
 @pytest.fixture
@@ -38,6 +53,37 @@ def test_table_has_what_it_says(shipped):
     assert few.digest() != shipped.head(6).digest()
     with pytest.raises(ValueError, match="read-only"):
         few.maps[0, 0] = 1
+
+
+def test_table_in_the_plane_has_boxes(plane):
+    few = plane.head(3)
+    assert (few.columns, few.drawable.shape, few.boxes.shape) == (6, (3, 25), (3, 25, 4))
+    assert (few.boxes[few.drawable][:, :2] <= 0).all()
+    assert (few.boxes[few.drawable][:, 2:] >= 0).all()
+    parts = [plane.part(0, 1), plane.part(1, 3)]
+    assert IFSTable.concatenate(parts).digest() == few.digest()
+    unmeasured = IFSTable.of_maps(few.num_maps, few.maps)
+    assert (unmeasured.drawable.shape, unmeasured.boxes.shape, unmeasured.weighting) == ((3, 0), (3, 0, 4), None)
+    assert unmeasured.maps_digest() == few.maps_digest()
+    assert dataclasses.replace(few, weighting=(0.1, 200_000)).digest() != few.digest()
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("boxes", lambda a: a[:, :-1]),
+        ("boxes", lambda a: a.astype(np.float64)),
+        ("boxes", lambda a: np.where(a == a[0, 0, 0], np.float32(np.inf), a)),
+        ("drawable", lambda a: a[:, :0]),
+        ("drawable", lambda a: a & (np.arange(len(a)) != 1)[:, None]),
+        ("maps", lambda a: np.repeat(a, 2, axis=1)),
+    ],
+    ids=["24 rows", "float64", "infinite", "not measured", "class 1 runs away", "12 columns"],
+)
+def test_table_in_the_plane_refuses_arrays_that_do_not_fit(plane, field, change):
+    few = plane.head(4)
+    with pytest.raises(ValueError, match=f"^{field}: "):
+        dataclasses.replace(few, **{field: change(getattr(few, field))})
 
 
 @pytest.mark.parametrize(
@@ -74,8 +120,25 @@ def test_load_table_returns_what_save_table_wrote(tmp_path, shipped):
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
-def test_shipped_table_is_small():
+@pytest.mark.parametrize("measured", [True, False], ids=["measured", "not measured"])
+def test_load_table_returns_what_save_table_wrote_in_the_plane(tmp_path, plane, measured):
+    few = plane.head(7) if measured else IFSTable.of_maps(plane.num_maps[:7], plane.head(7).maps)
+    save_table(few, tmp_path / "a")
+    back = load_table(tmp_path / "a")
+    assert back.digest() == few.digest()
+    assert (back.columns, back.weighting, back.formula) == (6, few.weighting, 3)
+
+
+def test_shipped_tables_are_small():
     assert builtin("exfractaldb-1k").stat().st_size < 300_000
+    assert builtin("fractaldb-1k").stat().st_size < 600_000
+
+
+@pytest.mark.parametrize("name", ["exfractaldb-1k", "fractaldb-1k"])
+def test_shipped_tables_are_as_they_would_be_written_today(tmp_path, name):
+    save_table(load_table(builtin(name)), tmp_path / "again")
+    again, shipped = (json.loads(_metadata(path)) for path in (tmp_path / "again", builtin(name)))
+    assert {**again, "library_version": ""} == {**shipped, "library_version": ""}
 
 
 def test_save_table_leaves_the_old_file_when_it_fails(tmp_path, shipped, monkeypatch):
@@ -108,6 +171,9 @@ DAMAGE = {
     "description damaged": lambda content: save({"maps": np.zeros(3)}, {"fdsl_gpu": "{"}),
     "description of another kind": lambda content: save({"maps": np.zeros(3)}, {"fdsl_gpu": "[1]"}),
     "array missing": lambda content: save({"drawable": np.zeros((1, 19), np.uint8)}, _about()),
+    "weighting of another kind": lambda content: content.replace(
+        b'\\"formula\\": 2', b'\\"formula\\": 2, \\"weighting\\": [1]'
+    ),
     "formula not a number": lambda content: content.replace(b'formula\\": 2', b'formula\\": "'),
     "wrong shape": lambda content: save({"drawable": np.zeros(3, np.uint8)}, _about()),
 }
@@ -277,6 +343,51 @@ def test_a_search_that_is_stopped_leaves_whole_files_and_no_lock(folder, shipped
 
     more = cached_table(len(found) + 1, IFSTable.empty())
     assert more.digest() == shipped.head(len(more)).digest()
+
+
+def test_fractaldb_table_needs_no_search_for_shipped_classes(folder, monkeypatch, plane):
+    _forbid_search(monkeypatch)
+    assert fractaldb_table(30).digest() == plane.head(30).digest()
+    assert not folder.exists()
+
+
+def test_fractaldb_table_continues_shipped_and_cached_classes(folder, monkeypatch, plane):
+    starts = _record_starts(monkeypatch)
+    first = fractaldb_table(1001)
+    assert first.head(1000).digest() == plane.digest()
+    assert fractaldb_table(1002).head(1001).digest() == first.digest()
+    assert starts == [1000, 1001]
+    assert sorted(path.name for path in folder.iterdir()) == ["fractaldb-v1.lock", "fractaldb-v1.safetensors"]
+
+
+def test_measured_table_is_cached_if_it_took_long(folder, monkeypatch, plane):
+    few = plane.head(3)
+    assert measured_table(few, few.weighting) is few
+    quick = measured_table(few, (0.1, 1000))
+    assert quick.weighting == (0.1, 1000)
+    assert not folder.exists()
+
+    monkeypatch.setattr(cache, "_QUICK", 0)
+    slow = measured_table(few, (0.1, 1000))
+    assert slow.digest() == quick.digest()
+    files = sorted(path.name for path in folder.iterdir())
+    assert [name[:8] for name in files] == ["rows-v1-", "rows-v1-"]
+    assert files[1].endswith("-0.1-1000.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(search, "measure_rows", None)
+        assert measured_table(few, (0.1, 1000)).digest() == slow.digest()
+        with pytest.raises(TypeError):
+            measured_table(few, (0.1, 2000))
+    (folder / files[1]).write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert measured_table(few, (0.1, 1000)).digest() == slow.digest()
+
+
+def _metadata(path):
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return file.metadata()["fdsl_gpu"]
 
 
 def _umask():

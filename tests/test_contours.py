@@ -193,16 +193,16 @@ def test_scratch_of_a_larger_batch_does_not_show_in_a_smaller_one() -> None:
 
 
 def test_empty_batch_draws_nothing() -> None:
-    make(64).draw(torch.empty((0, 16), dtype=torch.int32), KEY, torch.empty((0, 1, 64, 64), dtype=torch.uint8))
+    make(64).draw(torch.empty((0, 20), dtype=torch.int32), KEY, torch.empty((0, 1, 64, 64), dtype=torch.uint8))
 
 
 @pytest.mark.parametrize(
     ("records", "planes", "message"),
     [
-        (torch.zeros(2, 15, dtype=torch.int32), torch.zeros(2, 1, 64, 64, dtype=torch.uint8), "records: received"),
-        (torch.zeros(2, 16), torch.zeros(2, 1, 64, 64, dtype=torch.uint8), "records: received"),
-        (torch.zeros(2, 16, dtype=torch.int32), torch.zeros(2, 1, 64, 63, dtype=torch.uint8), "planes: received"),
-        (torch.zeros(2, 16, dtype=torch.int32), torch.zeros(2, 1, 64, 64), "planes: received"),
+        (torch.zeros(2, 19, dtype=torch.int32), torch.zeros(2, 1, 64, 64, dtype=torch.uint8), "records: received"),
+        (torch.zeros(2, 20), torch.zeros(2, 1, 64, 64, dtype=torch.uint8), "records: received"),
+        (torch.zeros(2, 20, dtype=torch.int32), torch.zeros(2, 1, 64, 63, dtype=torch.uint8), "planes: received"),
+        (torch.zeros(2, 20, dtype=torch.int32), torch.zeros(2, 1, 64, 64), "planes: received"),
     ],
 )
 def test_wrong_tensors_are_refused(records: torch.Tensor, planes: torch.Tensor, message: str) -> None:

@@ -3,6 +3,7 @@ import pytest
 
 from fdsl_gpu import philox, search
 from fdsl_gpu.class_tables import IFSTable, builtin, load_table, save_table, table
+from fdsl_gpu.cpu_kernels import candidates
 from fdsl_gpu.cpu_kernels import search as kernel
 from fdsl_gpu.formulas.ifs_weights import IDENTITY_ROW, weights_table
 from fdsl_gpu.search import extend_table, search_3d, search_to_file
@@ -46,7 +47,7 @@ def test_parameters_are_exact_in_float32(twelve):
 
 
 def test_law_in_the_files_is_that_of_the_kernel():
-    law = {"maps": [kernel.MIN_MAPS, kernel.MAX_MAPS], "points": kernel.STEPS}
+    law = {"maps": [candidates.MIN_MAPS, candidates.MAX_MAPS], "points": kernel.STEPS}
     assert law | {"limit": kernel.LIMIT, "min_variance": kernel.MIN_VARIANCE} == table._LAWS[table.SPACE]
 
 

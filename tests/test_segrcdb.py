@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
 from fdsl_gpu.cpu_kernels.polygon import fill_polygon, fill_scratch
 from fdsl_gpu.formulas.segrcdb import MASK_MODES, SegRCDB, class_table
@@ -24,9 +25,9 @@ def scenes_of(count: int, **options: Any) -> np.ndarray:
     return SegRCDB(**options).draw(KEY, np.zeros(count, np.int64), np.arange(count))
 
 
-def make(size: int, mask_mode: str = "M1", backend: str = "numba", vertices: int = 500, lines: int = 50) -> Any:
-    limits: Any = {"max_vertices": vertices, "max_lines": lines, "background": 9, "mask_mode": mask_mode}
-    return ContourScenes(canvas_size=size, device=CPU, backend=backend, **limits)  # type: ignore[arg-type]
+def make(size: int, mask_mode: str = "M1", backend: str = "numba", **options: int) -> ContourScenes:
+    limits: Any = {"max_vertices": 500, "max_lines": 50, "background": 9, "mask_mode": mask_mode}
+    return ContourScenes(canvas_size=size, device=CPU, backend=backend, **(limits | options))  # type: ignore[arg-type]
 
 
 def drawn(
@@ -36,7 +37,8 @@ def drawn(
     planes, masks = (
         torch.full((len(scenes), *shape), fill, dtype=torch.uint8) for shape in ((1, side, side), (side,) * 2)
     )
-    launcher.draw(torch.from_numpy(as_words(scenes)), KEY, planes, masks if masked else None)
+    words = torch.from_numpy(scenes.view(np.int32).reshape(len(scenes), -1))
+    launcher.draw(words, KEY, planes, masks if masked else None)
     return planes[:, 0].numpy(), masks.numpy()
 
 
@@ -99,7 +101,7 @@ def filled(polygon: np.ndarray, size: int) -> np.ndarray:
 
 def test_polygons_are_filled_as_pillow_does() -> None:
     generator = np.random.default_rng(0)
-    for _ in range(10_000):
+    for _ in range(6_000):
         size = int(generator.choice([1, 7, 30, 64, 65, 130]))
         polygon = random_polygon(generator, size)
         assert np.array_equal(filled(polygon, size), oracle.filled(polygon, size)), polygon.tolist()
@@ -125,27 +127,25 @@ def test_awkward_polygons_are_filled_as_pillow_does(polygon: list[tuple[int, int
 
 
 def small_scenes(count: int, size: int) -> np.ndarray:
-    """Scenes of three contours of few lines and vertices, cheap enough for the interpreter."""
-    scenes = scenes_of(count, canvas_size=size)
-    contours = scenes["contours"]
-    contours["lines"] = 0
-    for place, (lines, vertices) in {0: (3, 7), 15: (1, 5), 31: (4, 4)}.items():
+    """Scenes of three contours of few lines and vertices, cheap enough for the interpreter: [B, 3] of ``CONTOURS``."""
+    contours = np.ascontiguousarray(scenes_of(count, canvas_size=size)["contours"][:, :3])
+    for place, (lines, vertices) in enumerate([(3, 7), (1, 5), (4, 4)]):
         contours["lines"][:, place], contours["vertices"][:, place] = lines, vertices
-        contours["center_x"][:, place], contours["center_y"][:, place] = 4 + place / 4, size / 2
-        contours["radius_x"][:, place] = contours["radius_y"][:, place] = 5
-    return scenes
+        contours["center_x"][:, place], contours["center_y"][:, place] = 4 + 4 * place, size / 2
+        contours["radius_x"][:, place] = contours["radius_y"][:, place] = 4
+    return contours
 
 
 @pytest.mark.usefixtures("interpreter")
-@pytest.mark.parametrize("mode", MASK_MODES)
-@pytest.mark.parametrize(("batch", "fill"), [(1, 0x00), (2, 0xFF)])
+@pytest.mark.parametrize(("mode", "batch", "fill"), [("M1", 2, 0xFF), ("M2", 1, 0xFF), ("M3", 2, 0x00)])
 def test_twins_draw_the_same_bytes(mode: str, batch: int, fill: int) -> None:
-    scenes = small_scenes(batch, 13)
-    expected = drawn(scenes, make(13, mode, vertices=7, lines=4), fill)
-    launcher = make(13, mode, "triton", vertices=7, lines=4)
+    scenes = small_scenes(batch, 9)
+    options = {"max_vertices": 7, "max_lines": 4, "contours": 3}
+    expected = drawn(scenes, make(9, mode, **options), fill)
+    launcher = make(9, mode, "triton", **options)
     # Twice: what the first call leaves behind must not show.
-    for _ in range(2 if batch == 1 else 1):
-        received = drawn(scenes, launcher, fill)
+    for filler in (fill, 0xFF - fill) if batch == 1 else (fill,):
+        received = drawn(scenes, launcher, filler)
         assert np.array_equal(received[0], expected[0])
         assert np.array_equal(received[1], expected[1])
     assert len(np.unique(expected[1])) > 2
@@ -153,22 +153,23 @@ def test_twins_draw_the_same_bytes(mode: str, batch: int, fill: int) -> None:
 
 @pytest.mark.usefixtures("interpreter")
 def test_kernels_fill_random_polygons_as_pillow_does() -> None:
-    """Each polygon on a canvas of its own, as the only line of the first contour of a scene."""
     generator = np.random.default_rng(1)
-    size, count = 9, 12
-    polygons = [random_polygon(generator, size)[:6] for _ in range(count)]
-    scenes = np.zeros(count, CONTOUR_SCENE)
-    launcher = make(size, "M3", "triton", vertices=6, lines=2)
-    launcher._reserve(count)
-    for i, polygon in enumerate(polygons):
-        contour = scenes["contours"][i, 0]
-        contour["vertices"], contour["lines"], contour["category"] = len(polygon), 1, 255
-        words = np.ascontiguousarray(polygon).view(np.int32)[:, 0]
-        launcher._words[CONTOURS_A_SCENE * i, 0, : len(polygon)] = torch.from_numpy(words.copy())
-    masks = torch.full((count, size, size), 7, dtype=torch.uint8)
-    launcher._fill_masks(torch.from_numpy(as_words(scenes)).view(-1, 16), masks)
-    for polygon, mask in zip(polygons, masks.numpy(), strict=True):
-        assert np.array_equal(mask, oracle.filled(polygon, size)), polygon.tolist()
+    size, batch, count = 7, 2, 5
+    scenes = np.zeros((batch, count), CONTOURS)
+    launcher = make(size, "M3", "triton", max_vertices=6, max_lines=2, contours=count)
+    launcher._reserve(batch)
+    expected = [Image.new("L", (size, size)) for _ in range(batch)]
+    for i, n in np.ndindex(batch, count):
+        polygon = random_polygon(generator, size)[:6]
+        contour = scenes[i, n]
+        contour["vertices"], contour["lines"], contour["category"] = len(polygon), 1, 100 + n
+        words = torch.from_numpy(np.ascontiguousarray(polygon).view(np.int32)[:, 0].copy())
+        launcher._words[count * i + n, 0, : len(polygon)] = words
+        oracle.fill(ImageDraw.Draw(expected[i]), polygon, 100 + n)
+    masks = torch.full((batch, size, size), 7, dtype=torch.uint8)
+    launcher._fill_masks(torch.from_numpy(as_words(scenes.reshape(-1))), masks)
+    assert np.array_equal(masks.numpy(), np.stack([np.asarray(image) for image in expected]))
+    assert len(masks.unique()) > 3
 
 
 def test_vertices_follow_the_law() -> None:
@@ -179,8 +180,10 @@ def test_vertices_follow_the_law() -> None:
         exact = contour_oracle.coordinates(record, KEY)
         received = vertices[i, : record["lines"], : record["vertices"]]
         different = received != contour_oracle.truncate(exact)
-        assert (np.abs(exact - np.round(exact))[different] < 1e-2).all()
-        assert different.mean() < 2e-3
+        distance = np.abs(exact - np.round(exact))
+        assert (distance[different] < 1e-2).all()
+        # Where the sine is 0 a vertex stays on the centre, in float64 but nearly.
+        assert (different & (distance > 1e-9)).mean() < 1e-3
         assert greys[i, : record["lines"]].tolist() == contour_oracle.greys(record, KEY)
 
 
@@ -250,8 +253,8 @@ def test_bad_options_are_refused(options: dict[str, Any]) -> None:
 
 def test_wrong_masks_are_refused_and_an_empty_batch_draws_nothing() -> None:
     launcher = make(8)
-    records, planes = torch.zeros((2, 512), dtype=torch.int32), torch.zeros((2, 1, 8, 8), dtype=torch.uint8)
-    with pytest.raises(ValueError, match="masks: received shape"):
+    records, planes = torch.zeros((2, 640), dtype=torch.int32), torch.zeros((2, 1, 8, 8), dtype=torch.uint8)
+    with pytest.raises(ValueError, match="masks: received "):
         launcher.draw(records, KEY, planes, planes)
     launcher.draw(records[:0], KEY, planes[:0], planes[:0, 0])
     assert CONTOURS_A_SCENE * CONTOURS.itemsize == CONTOUR_SCENE.itemsize

@@ -10,7 +10,9 @@ from fdsl_gpu.registry import PRESETS
 
 SMALL = {"image_size": 32, "device": "cpu", "dtype": torch.uint8}
 WITH_VIEWS = sorted(
-    name for name, preset in PRESETS.items() if preset.formula.VIEWS and preset.formula.num_classes <= 1000
+    name
+    for name, preset in PRESETS.items()
+    if preset.formula.VIEWS and preset.formula.TARGET == "label" and preset.formula.num_classes <= 1000
 )
 
 

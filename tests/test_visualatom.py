@@ -66,7 +66,7 @@ def test_instance_zero_has_the_centre_of_the_class_and_later_ones_their_own() ->
     assert (records["center_x"][0], records["center_y"][0]) == (row["center_x"] / 2, row["center_y"] / 2)
     for axis in ("center_x", "center_y"):
         assert len(np.unique(records[axis])) > 200
-        assert 0 <= records[axis].min()
+        assert records[axis].min() >= 0
         assert records[axis].max() <= 256
     shared = set(records.dtype.names or ()) - {"center_x", "center_y", "sequence_low", "sequence_high"}
     assert all(len(np.unique(records[name])) == 1 for name in shared)

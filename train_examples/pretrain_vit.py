@@ -2,7 +2,11 @@
 
     python train_examples/pretrain_vit.py                          # picks a preset by device
     python train_examples/pretrain_vit.py --dataset rcdb-1k --steps 2000 --output runs/rcdb
+    python train_examples/pretrain_vit.py --resume --output runs/rcdb  # continues that run, or starts it
     torchrun --nproc-per-node 8 train_examples/pretrain_vit.py     # batch size is for each process
+
+A run that was killed and resumed ends with the weights of one that was not, bit for bit on a CPU: a step is a function
+of weights, optimiser state and step number, since schedule, random numbers and data follow from the number.
 
 The cpu preset learns to name radial contours in a few minutes on two cores. The gpu preset is the pre-training schedule
 of the CVPR 2022 paper (AdamW 1e-3, weight decay 0.05, cosine with 5 epochs of warm-up, label smoothing and drop path
@@ -13,13 +17,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -32,7 +35,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from fdsl_gpu import FDSLDataset, FDSLLoader
-from run_folder import RunFolder
+from recipe import Recipe, learning_rate, parse, step_seed
+from run_folder import RunFolder, load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ class Process:
             dist.all_reduce(tensor)
         return tensor.tolist()
 
+    def mean(self, losses: list[Tensor]) -> list[float]:
+        """Means over all processes."""
+        return [total / self.world_size for total in self.total([loss.item() for loss in losses])]
+
 
 class Clock:
     """Time spent on a whole window of steps, and on data: waiting for it on a CPU, drawing it on a GPU."""
@@ -72,7 +80,7 @@ class Clock:
 
     def reset(self) -> None:
         """Start a window."""
-        self.start, self.waited, self.events = time.perf_counter(), 0.0, []
+        self.start, self.waited, self.batches, self.events = time.perf_counter(), 0.0, 0, []
 
     def next(self, batches: Iterator[Any]) -> Any:
         """The next batch, timed."""
@@ -84,6 +92,7 @@ class Clock:
             events[1].record()
             self.events.append(events)
         self.waited += time.perf_counter() - start
+        self.batches += 1
         return batch
 
     def read(self) -> tuple[float, float]:
@@ -145,40 +154,51 @@ def autocast(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
-def train(recipe: Recipe, process: Process, folder: RunFolder | None, log_every: int) -> None:
+def train(recipe: Recipe, process: Process, folder: RunFolder | None, arguments: argparse.Namespace) -> None:
     """Run a recipe; only the first process has a folder."""
     torch.manual_seed(recipe.seed)
     options = {"num_classes": recipe.num_classes, "drop_path_rate": recipe.drop_path, **recipe.model_options}
     model: nn.Module = timm.create_model(recipe.model, **options).to(process.device)
     optimizer = create_optimizer_v2(model, "adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    wrapped = DistributedDataParallel(model) if process.world_size > 1 else model
     loader = FDSLLoader(make_dataset(recipe, process, recipe.batch_size))
+    done, losses, correct, total = 0, [], 0, 0
+    if arguments.resume and (saved := load_checkpoint(arguments.output, dataclasses.asdict(recipe))):
+        model.load_state_dict(saved["state_dict"])
+        optimizer.load_state_dict(saved["optimizer"])
+        loader.load_state_dict(saved["stream"])
+        done, losses = saved["step"], [torch.tensor(loss, device=process.device) for loss in saved["losses"]]
+    wrapped = DistributedDataParallel(model) if process.world_size > 1 else model
     batches, clock = iter(loader), Clock(process.device)
-    losses: list[Tensor] = []
-    bar = tqdm(total=recipe.steps, disable=folder is None, unit="step", dynamic_ncols=True)
-    for step in range(1, recipe.steps + 1):
+    bar = tqdm(total=recipe.steps, initial=done, disable=folder is None, unit="step", dynamic_ncols=True)
+    for step in range(done + 1, recipe.steps + 1):
+        torch.manual_seed(step_seed(recipe, step, process.rank))
         rate = learning_rate(recipe, step - 1)
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses.append(train_step(wrapped, optimizer, clock.next(batches), recipe))
         bar.update()
         last = step == recipe.steps
-        if step % log_every == 0 or step % recipe.evaluate_every == 0 or last:
+        evaluates = step % recipe.evaluate_every == 0 or last
+        if step % arguments.log_every == 0 or evaluates:
             seconds, data_share = clock.read()
-            loss = process.total([torch.stack(losses).mean().item()])[0] / process.world_size
-            samples = step * recipe.batch_size * process.world_size
-            speed = len(losses) * recipe.batch_size * process.world_size / seconds
-            row = {"step": step, "samples": samples, "loss": loss, "learning_rate": rate}
+            loss = sum(process.mean(losses)) / len(losses)
+            speed = clock.batches * recipe.batch_size * process.world_size / seconds
+            row = {"step": step, "samples": loader.state_dict()["position"], "loss": loss, "learning_rate": rate}
             row |= {"images_per_second": speed, "data_share": data_share}
-            if step % recipe.evaluate_every == 0 or last:
+            if evaluates:
                 correct, total = evaluate(model, recipe, process)
                 row["accuracy"] = correct / total
-            if folder:
-                bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} img/s, data {data_share:.1%} of time")
-                report(folder, recipe, model, row, bar)
+            report(folder, recipe, row, bar)
             losses.clear()
             clock.reset()
+        if step % arguments.save_every == 0 or last:
+            state = {"optimizer": optimizer.state_dict(), "stream": loader.state_dict(), "step": step}
+            state |= {"recipe": dataclasses.asdict(recipe), "losses": process.mean(losses)}
+            if folder:
+                folder.write_checkpoint(model, **state)
     bar.close()
+    if not total:
+        correct, total = evaluate(model, recipe, process)
     if folder:
         summarise(folder, recipe, correct, total)
 
@@ -196,13 +216,15 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Any, r
     return loss.detach()
 
 
-def report(folder: RunFolder, recipe: Recipe, model: nn.Module, row: dict[str, Any], bar: tqdm[Any]) -> None:
-    """Log a row; with an accuracy in it, also print it and write the checkpoint."""
-    folder.log(**row)
-    if "accuracy" in row:
-        chance = 1 / recipe.num_classes
-        bar.write(f"step {row['step']}: accuracy on unseen instances {row['accuracy']:.1%} (chance {chance:.1%})")
-        folder.write_checkpoint(model, recipe=dataclasses.asdict(recipe), step=row["step"])
+def report(folder: RunFolder | None, recipe: Recipe, row: dict[str, Any], bar: tqdm[Any]) -> None:
+    """Log a row and show it; one with an accuracy on a line of its own."""
+    if folder:
+        folder.log(**row)
+        speed, share = row["images_per_second"], row["data_share"]
+        bar.set_postfix_str(f"loss {row['loss']:.3f}, {speed:,.0f} img/s, data {share:.1%} of time")
+        if "accuracy" in row:
+            chance = 1 / recipe.num_classes
+            bar.write(f"step {row['step']}: accuracy on unseen instances {row['accuracy']:.1%} (chance {chance:.1%})")
 
 
 def summarise(folder: RunFolder, recipe: Recipe, correct: int, total: int) -> None:
@@ -220,18 +242,19 @@ def summarise(folder: RunFolder, recipe: Recipe, correct: int, total: int) -> No
 
 
 def main() -> int:
-    recipe, arguments = parse()
+    recipe, arguments = parse(__doc__)
     process = Process.start(arguments.device)
     folder = None
     try:
         if process.rank == 0:
-            folder = RunFolder(arguments.output or f"runs/{recipe.dataset}-{time.strftime('%Y%m%d-%H%M%S')}")
+            path = arguments.output or f"runs/{recipe.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+            folder = RunFolder(path, arguments.resume)
             folder.write_settings(dataclasses.asdict(recipe))
             size = min(recipe.image_size, 128)
             folder.write_contact_sheet(recipe.dataset, recipe.num_classes, image_size=size, **recipe.dataset_options)
-        train(recipe, process, folder, arguments.log_every)
+        train(recipe, process, folder, arguments)
     except KeyboardInterrupt:
-        print("\nstopped; the last checkpoint and the log are whole", file=sys.stderr)
+        print("\nstopped; --resume continues from the last checkpoint", file=sys.stderr)
         return 130
     except (ValueError, TypeError, OSError) as error:
         print(f"pretrain_vit: {error}", file=sys.stderr)

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,11 @@ PRESETS = {
 }
 
 
+def step_seed(recipe: Recipe, step: int, rank: int) -> int:
+    """Seed of torch's random numbers (drop path) in a step, so that resuming needs no random state, on any ranks."""
+    return random.Random(f"{recipe.seed} {step} {rank}").getrandbits(63)
+
+
 def learning_rate(recipe: Recipe, step: int) -> float:
     """Cosine over the whole run; the warm-up is a linear ramp that replaces its first part."""
     if step < recipe.warmup_steps:
@@ -76,19 +82,25 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.final_learning_rate + cosine * (recipe.learning_rate - recipe.final_learning_rate)
 
 
-def parse() -> tuple[Recipe, argparse.Namespace]:
+def parse(description: str | None) -> tuple[Recipe, argparse.Namespace]:
     """The recipe of a preset with the command line's changes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=["auto", *PRESETS], default="auto")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if there is one")
     parser.add_argument("--output", help="folder for the run; default runs/DATASET-TIME")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output, or start it there")
     parser.add_argument("--log-every", type=int, default=20, metavar="STEPS")
+    parser.add_argument("--save-every", type=int, metavar="STEPS", help="default: when evaluating")
     for item in dataclasses.fields(Recipe):
         kind = json.loads if item.name.endswith("_options") else {"int": int, "float": float}.get(str(item.type), str)
         parser.add_argument(f"--{item.name.replace('_', '-')}", type=kind, help="default: the preset's")
     arguments = parser.parse_args()
+    if arguments.resume and not arguments.output:
+        parser.error("--resume: say by --output which run to continue")
     on_gpu = (arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")) == "cuda"
     recipe = PRESETS[("gpu" if on_gpu else "cpu") if arguments.preset == "auto" else arguments.preset]
     names = [item.name for item in dataclasses.fields(Recipe)]
     changes = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return dataclasses.replace(recipe, **changes), arguments
+    recipe = dataclasses.replace(recipe, **changes)
+    arguments.save_every = arguments.save_every or recipe.evaluate_every
+    return recipe, arguments

@@ -4,39 +4,71 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fdsl_gpu.files import replacing
+
+FILES = ["settings.json", "contact_sheet.png", "log.csv", "checkpoint.pth", "loss_curve.png"]
 COLUMNS = ["step", "samples", "loss", "learning_rate", "images_per_second", "data_share", "accuracy"]
 
 
 class RunFolder:
-    """A folder of one run. Every file is whole or not there: written under a temporary name, then renamed.
+    """A folder of one run. Files are written under a temporary name, then renamed: a killed run leaves them whole.
 
     Args:
-        path: made if need be; must not hold a run already.
+        path: made if need be.
+        resume: whether to go on with a run that the folder may hold; else it must not hold one.
 
     Raises:
         FileExistsError, OSError: the folder holds a run, or cannot be written.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, resume: bool = False) -> None:
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._replace("log.csv.test", lambda temporary: temporary.write_text(""))
-            (self.path / "log.csv.test").unlink()
+            with replacing(self.path / "test"):
+                pass
+            (self.path / "test").unlink()
         except OSError as error:
             raise type(error)(
                 f"output: cannot write to {path!r} ({error.strerror}). Choose a folder that you may write to."
             ) from error
-        if (self.path / "log.csv").exists():
-            raise FileExistsError(f"output: {path!r} already holds a run. Choose another folder, or remove that one.")
+        if not resume and any((self.path / name).exists() for name in ("log.csv", "checkpoint.pth")):
+            raise FileExistsError(
+                f"output: {path!r} already holds a run. Continue it by --resume, or choose another folder."
+            )
+        for name in [*FILES, "test"]:
+            for left_by_a_killed_run in self.path.glob(f".{name}.*"):
+                left_by_a_killed_run.unlink()
+        checkpoint = load_checkpoint(path)
+        self.rows = self._read_log(checkpoint["step"] if checkpoint else 0)
+        self._rewrite_log()
+
+    def _read_log(self, last_step: int) -> list[dict[str, Any]]:
+        """Rows up to a step; later ones are those of steps that will be done again."""
+        if not (self.path / "log.csv").exists():
+            return []
+        with open(self.path / "log.csv", newline="") as file:
+            # Of a row that was cut short, columns are missing.
+            rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
+        integers = ("step", "samples")
+        return [
+            {name: int(value) if name in integers else float(value) for name, value in row.items() if value}
+            for row in rows
+        ]
+
+    def _rewrite_log(self) -> None:
+        if not self.rows:
+            (self.path / "log.csv").unlink(missing_ok=True)
+            return
+        with replacing(self.path / "log.csv") as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(map(_printed, self.rows))
 
     def log(self, **row: Any) -> None:
         """Append a row of ``COLUMNS`` to log.csv."""
@@ -45,26 +77,25 @@ class RunFolder:
             writer = csv.DictWriter(file, COLUMNS)
             if len(self.rows) == 1:
                 writer.writeheader()
-            writer.writerow(
-                {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}
-            )
+            writer.writerow(_printed(row))
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         """Write settings.json."""
-        text = json.dumps(settings, indent=2) + "\n"
-        self._replace("settings.json", lambda temporary: temporary.write_text(text))
+        with replacing(self.path / "settings.json") as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
-    def write_checkpoint(self, model: torch.nn.Module, **more: Any) -> Path:
+    def write_checkpoint(self, model: torch.nn.Module, **more: Any) -> None:
         """Write checkpoint.pth, which ``timm.create_model(..., checkpoint_path=...)`` loads."""
-        content = {"state_dict": model.state_dict(), **more}
-        return self._replace("checkpoint.pth", lambda temporary: torch.save(content, temporary))
+        with replacing(self.path / "checkpoint.pth") as temporary:
+            torch.save({"state_dict": model.state_dict(), **more}, temporary)
 
     def write_contact_sheet(self, dataset: str, num_classes: int, **options: Any) -> None:
         """Write contact_sheet.png: some classes of the run, eight instances each."""
         from fdsl_gpu.preview import contact_sheet
 
         sheet = contact_sheet(dataset, rows=min(8, num_classes), columns=8, num_classes=num_classes, **options)
-        self._replace("contact_sheet.png", lambda temporary: sheet.save(temporary, format="PNG"))
+        with replacing(self.path / "contact_sheet.png") as temporary:
+            sheet.save(temporary, format="PNG")
 
     def write_curve(self, chance: float) -> None:
         """Write loss_curve.png: loss, and accuracy on instances never trained on, against samples seen."""
@@ -82,14 +113,28 @@ class RunFolder:
         accuracy_axis.axhline(chance, color="C1", linestyle=":", label="chance")
         accuracy_axis.set(ylabel="accuracy", ylim=(0, None))
         figure.legend(loc="outside upper center", ncols=3)
-        self._replace("loss_curve.png", lambda temporary: figure.savefig(temporary, format="png", dpi=120))
+        with replacing(self.path / "loss_curve.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=120)
         pyplot.close(figure)
 
-    def _replace(self, name: str, write: Callable[[Path], Any]) -> Path:
-        temporary = self.path / f".{name}.{os.getpid()}"
-        try:
-            write(temporary)
-            os.replace(temporary, self.path / name)
-        finally:
-            temporary.unlink(missing_ok=True)
-        return self.path / name
+
+def load_checkpoint(path: str, recipe: dict[str, Any] | None = None) -> dict[str, Any] | None:
+    """What ``write_checkpoint`` wrote last into a folder, on the CPU; None if there is none yet.
+
+    Raises:
+        ValueError: it is of a run with another recipe than the one given.
+    """
+    file = Path(path) / "checkpoint.pth"
+    if not file.exists():
+        return None
+    content = torch.load(file, map_location="cpu", weights_only=True)
+    saved = content["recipe"]
+    if recipe is not None and saved != recipe:
+        names = [name for name in {**saved, **recipe} if saved.get(name) != recipe.get(name)]
+        shown = "; ".join(f"{name}: saved {saved.get(name)!r}, here {recipe.get(name)!r}" for name in names)
+        raise ValueError(f"resume: the run in {path!r} has another recipe: {shown}. Resume with the saved settings.")
+    return content
+
+
+def _printed(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in row.items()}

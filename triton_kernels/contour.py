@@ -15,7 +15,7 @@ import triton.language as tl
 from triton_kernels.philox import philox4x32
 
 # Word offsets in a record (``fdsl_gpu.records.CONTOURS``).
-WORDS = tl.constexpr(16)
+WORDS = tl.constexpr(20)
 VERTICES = tl.constexpr(0)
 LINES = tl.constexpr(1)
 SEQUENCE_LOW = tl.constexpr(2)
@@ -31,6 +31,8 @@ CENTER_Y = tl.constexpr(11)
 STEP = tl.constexpr(12)
 NOISE = tl.constexpr(13)
 CATEGORY = tl.constexpr(14)
+MAGNIFY_X = tl.constexpr(15)
+MAGNIFY_Y = tl.constexpr(16)
 
 
 @triton.jit
@@ -111,6 +113,8 @@ def vertices(
     amount = tl.load(reals_ptr + NOISE) * 0.4
     x = tl.load(reals_ptr + CENTER_X) + cosine * tl.load(reals_ptr + RADIUS_X)
     y = tl.load(reals_ptr + CENTER_Y) + sine * tl.load(reals_ptr + RADIUS_Y)
+    cosine *= 1.0 + tl.load(reals_ptr + MAGNIFY_X)
+    sine *= 1.0 + tl.load(reals_ptr + MAGNIFY_Y)
     low = tl.load(ints_ptr + SEQUENCE_LOW)
     high = tl.load(ints_ptr + SEQUENCE_HIGH) | (NOISE_STREAM << 24)
 

@@ -21,8 +21,8 @@ one IEEE float32 operation, in the written order, never fused):
    center = ((total 2**-20 + low scale) + 1) / (POINTS + 1). Then ``p scale - center`` is the released
    q = 2 (p - low) / span - 1 less sum(q) / (POINTS + 1), in one step: the -1 and the low of each point cancel but for
    one, since the released divisor is one more than the number of points.
-6. Camera. right = (r0 qx + r1 qy) + r2 qz, up and depth likewise; w = depth + distance; X = (focal right) / w,
-   Y = (focal up) / w. Kept if -1 <= X <= 1, -1 <= Y <= 1, 1 <= w <= 100.
+6. Camera. right = (r0 qx + r1 qy) + r2 qz, up and depth likewise; w = depth + distance;
+   X = (focal right + shift_right) / w, Y = (focal up + shift_up) / w. Kept if -1 <= X <= 1, -1 <= Y <= 1, 1 <= w <= 100.
 7. Pixel. column = floor((X + 1) S/2), row = floor((Y + 1) S/2), neither may be S. Rows are stored bottom first, as
    released, unless ``UPRIGHT``.
 
@@ -44,11 +44,13 @@ RECORD_WORDS = tl.constexpr(120)
 NUM_MAPS = tl.constexpr(0)
 SEQUENCE_LOW = tl.constexpr(1)
 SEQUENCE_HIGH = tl.constexpr(2)
+SHIFT_RIGHT = tl.constexpr(3)
 SELECT = tl.constexpr(4)
 MAPS = tl.constexpr(12)
 CAMERA = tl.constexpr(108)
 FOCAL = tl.constexpr(117)
 DISTANCE = tl.constexpr(118)
+SHIFT_UP = tl.constexpr(119)
 
 NEAR = tl.constexpr(1.0)
 FAR = tl.constexpr(100.0)
@@ -182,6 +184,7 @@ def draw_3d(
     d0, d1, d2 = _three(reals_ptr + CAMERA + 6)
     focal = tl.load(reals_ptr + FOCAL)
     distance = tl.load(reals_ptr + DISTANCE)
+    shift_right, shift_up = tl.load(reals_ptr + SHIFT_RIGHT), tl.load(reals_ptr + SHIFT_UP)
     grey = tl.full([LANES], VALUE, tl.uint8)
 
     x, y, z = origin, origin, origin
@@ -197,8 +200,8 @@ def draw_3d(
                 qy = y * scale - center_y
                 qz = z * scale - center_z
                 w = ((d0 * qx + d1 * qy) + d2 * qz) + distance
-                across = tl.div_rn(focal * ((r0 * qx + r1 * qy) + r2 * qz), w)
-                upward = tl.div_rn(focal * ((u0 * qx + u1 * qy) + u2 * qz), w)
+                across = tl.div_rn(focal * ((r0 * qx + r1 * qy) + r2 * qz) + shift_right, w)
+                upward = tl.div_rn(focal * ((u0 * qx + u1 * qy) + u2 * qz) + shift_up, w)
                 keep = (
                     (across >= -1.0) & (across <= 1.0) & (upward >= -1.0) & (upward <= 1.0) & (w >= NEAR) & (w <= FAR)
                 )

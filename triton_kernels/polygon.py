@@ -6,9 +6,9 @@ their ends, ``fill`` paints insides and ``outline`` the sides into an int32 canv
 (4 * contour + step + 1) << 8 | value wins, so that the order of execution does not matter. ``contour.resolve`` makes
 masks of it.
 
-The rule is Pillow's, as the CPU twin tells it: a pixel is inside iff an odd number of crossings has floor(x + 1/2) <= it,
-or a crossing that is not halfway between two pixels falls on it. float32 in the stated order, no fused operations
-(launch with enable_fp_fusion=False); reductions are of integers.
+The rule is Pillow's, as the CPU twin tells it: a pixel is inside iff an odd number of crossings has floor(x + 1/2) up
+to it, or a crossing that is not halfway between two pixels falls on it. float32 in the stated order, no fused
+operations (launch with enable_fp_fusion=False); reductions are of integers.
 """
 
 import triton

@@ -18,10 +18,10 @@ import triton.language as tl
 NUM_WARPS = 4
 
 
-def tiles(height: int, width: int) -> tuple[dict[str, int], tuple[int, int]]:
-    """Block sizes, of 1024 elements, and the last two grid dimensions that cover height x width."""
+def tiles(height: int, width: int, elements: int = 1024) -> tuple[dict[str, int], tuple[int, int]]:
+    """Block sizes, of so many elements, and the last two grid dimensions that cover height x width."""
     block_x = min(128, triton.next_power_of_2(width))
-    block_y = 1024 // block_x
+    block_y = elements // block_x
     return {"BLOCK_Y": block_y, "BLOCK_X": block_x}, (triton.cdiv(height, block_y), triton.cdiv(width, block_x))
 
 

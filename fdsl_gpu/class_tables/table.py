@@ -43,7 +43,10 @@ Weighting: TypeAlias = tuple[float, int]
 
 _LAWS = {
     SPACE: {"maps": [2, 7], "points": 9999, "limit": 2**20, "min_variance": 0.05},
-    PLANE: {"maps": [2, 7], "points": 100_000, "limit": 2**32, "canvas": 512, "padding": 6, "min_fill": 0.2},
+    PLANE: {
+        **{"maps": [2, 7], "points": 100_000, "limit": 2**20, "canvas": 512, "padding": 6, "min_pixels": 52_429},
+        **{"row_limit": 2.0**100, "lanes": 256, "warmup": 16},
+    },
 }
 _REMEDY = "Pass a table written by `python -m fdsl_gpu search`, or leave class_table out for the library's own."
 
@@ -101,15 +104,24 @@ class IFSTable:
         return cls(*arrays, np.empty((0, rows), np.bool_), formula, boxes, weighting)
 
     @classmethod
-    def of_maps(cls, counts: NDArray[np.int64], maps: NDArray[np.float32], formula: int = FRACTALDB) -> IFSTable:
-        """Classes in the plane that come from elsewhere, with weight rows not measured yet.
+    def of_maps(
+        cls,
+        counts: NDArray[np.int64],
+        maps: NDArray[np.float32],
+        formula: int = FRACTALDB,
+        attempts: NDArray[np.int32] | None = None,
+    ) -> IFSTable:
+        """Classes in the plane with weight rows not measured yet.
 
         Args:
             counts: int64 [C], maps of each class.
             maps: float32 [M, 6].
-            formula: number of a formula, for the record only.
+            formula: number of the formula.
+            attempts: int32 [C]; None for classes that come from elsewhere.
         """
-        attempts, drawable = np.zeros(len(counts), np.int32), np.empty((len(counts), 0), np.bool_)
+        if attempts is None:
+            attempts = np.zeros(len(counts), np.int32)
+        drawable = np.empty((len(counts), 0), np.bool_)
         return cls(_offsets(counts), maps, attempts, drawable, formula, np.empty((len(counts), 0, 4), np.float32))
 
     @classmethod
@@ -134,15 +146,17 @@ class IFSTable:
 
     def head(self, num_classes: int) -> IFSTable:
         """The first ``num_classes`` classes, or all if there are fewer."""
-        if num_classes >= len(self):
-            return self
+        return self if num_classes >= len(self) else self.part(0, num_classes)
+
+    def part(self, start: int, stop: int) -> IFSTable:
+        """Classes ``start`` .. ``stop - 1``."""
         return IFSTable(
-            self.first[: num_classes + 1],
-            self.maps[: self.first[num_classes]],
-            self.attempts[:num_classes],
-            self.drawable[:num_classes],
+            self.first[start : stop + 1] - self.first[start],
+            self.maps[self.first[start] : self.first[stop]],
+            self.attempts[start:stop],
+            self.drawable[start:stop],
             self.formula,
-            None if self.boxes is None else self.boxes[:num_classes],
+            None if self.boxes is None else self.boxes[start:stop],
             self.weighting,
         )
 
@@ -284,7 +298,7 @@ def load_table(path: str | os.PathLike[str]) -> IFSTable:
         table = _unpacked(about, arrays)
     except KeyError as error:
         raise _unusable(location, f"a class table without {error.args[0]!r}") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise _unusable(location, f"an inconsistent class table ({error})") from error
     if table.digest() != about.get("digest"):
         raise _unusable(location, "arrays that do not match their checksum", "an undamaged file")
@@ -296,11 +310,9 @@ def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IFSTabl
     packed, boxes = arrays["drawable"], arrays.get("boxes")
     rows = NUM_WEIGHTS[SPACE] if boxes is None else boxes.shape[1]
     if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != -(-rows // 8):
-        raise ValueError(
-            f"drawable: received {packed.dtype} {list(packed.shape)}; allowed: uint8 [C, {-(-rows // 8)}]"
-        )
+        raise ValueError(f"drawable: received {packed.dtype} {list(packed.shape)}; allowed: uint8 [C, {-(-rows // 8)}]")
     drawable = np.unpackbits(packed, axis=1, count=rows).astype(np.bool_)
-    step, points = about.get("weighting") or (None, None)
+    weighting = about.get("weighting")
     return IFSTable(
         arrays["first"],
         arrays["maps"],
@@ -308,7 +320,7 @@ def _unpacked(about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> IFSTabl
         drawable,
         int(about["formula"]),
         boxes,
-        None if step is None else (float(step), int(points)),
+        None if weighting is None else (float(weighting[0]), int(weighting[1])),
     )
 
 

@@ -18,6 +18,7 @@ _ONE = np.float32(1.0)
 _TWO = np.float32(2.0)
 _MOST = np.float32(255.0)
 _BYTE = np.uint32(255)
+_NEXT = np.int32(1)
 
 
 @njit(nogil=True, forceinline=True)
@@ -26,17 +27,29 @@ def _byte(word, shift):
 
 
 @njit(nogil=True, forceinline=True)
-def _place(scale, x, row, offset):
-    """The coordinate of output column x, where ``row`` is the share of the output row."""
-    return (scale * (np.float32(x) + _HALF) + row) + offset
-
-
-@njit(nogil=True, forceinline=True)
 def _below(value, limit):
     """``value - 1/2`` between -1 and ``limit``, which hold for whatever is inside; NaN becomes -1."""
     value = value - _HALF
     value = value if value > -_ONE else -_ONE
     return value if value < limit else limit
+
+
+@njit(nogil=True, cache=True)
+def _locate(size, y, matrix, at, across, down, inside):
+    """Where the pixels of output row y look: the packed word, and the shares of its right and lower neighbour."""
+    a, c, d, f = matrix[0], matrix[2], matrix[3], matrix[5]
+    row_u, row_v = matrix[1] * (np.float32(y) + _HALF), matrix[4] * (np.float32(y) + _HALF)
+    extent, stride = np.float32(size), np.int32(size + 1)
+    limit = extent - _HALF
+    for x in range(size):
+        center = np.float32(np.int32(x)) + _HALF
+        u, v = (a * center + row_u) + c, (d * center + row_v) + f
+        inside[x] = (u >= _ZERO) & (u < extent) & (v >= _ZERO) & (v < extent)
+        u, v = _below(u, limit), _below(v, limit)
+        left, top = np.floor(u), np.floor(v)
+        across[x], down[x] = u - left, v - top
+        # Casts at every step keep 32-bit lanes.
+        at[x] = np.int32(np.int32(np.int32(np.int32(top) + _NEXT) * stride) + np.int32(np.int32(left) + _NEXT))
 
 
 @njit(nogil=True, forceinline=True)
@@ -71,68 +84,58 @@ def _pack_squares(plane, size, packed):
 @njit(nogil=True, cache=True)
 def _pack_rows(plane, size, packed):
     """Word [y, x] of ``packed`` [size + 4, size + 1]: input (y - 2, x - 2 .. x + 1); edges repeated."""
-    edges = np.empty(size + 4, np.uint8)
-    for y in range(size + 4):
-        source = plane[min(max(y - 2, 0), size - 1) * size :][:size]
-        edges[:2], edges[2 : size + 2], edges[size + 2 :] = source[0], source, source[size - 1]
-        row = packed[y * (size + 1) : (y + 1) * (size + 1)]
-        for i in range(size + 1):
+    stride = size + 1
+    edges = np.empty(size + 4, np.uint32)
+    for y in range(size):
+        source, row = plane[y * size : (y + 1) * size], packed[(y + 2) * stride : (y + 3) * stride]
+        edges[0] = edges[1] = source[0]
+        edges[size + 2] = edges[size + 3] = source[size - 1]
+        for i in range(size):
+            edges[np.uintp(i + 2)] = source[np.uintp(i)]
+        for i in range(stride):
             x = np.uintp(i)
-            low = np.uint32(edges[x]) | np.uint32(edges[x + 1]) << np.uint32(8)
-            high = np.uint32(edges[x + 2]) | np.uint32(edges[x + 3]) << np.uint32(8)
+            low, high = edges[x] | edges[x + 1] << np.uint32(8), edges[x + 2] | edges[x + 3] << np.uint32(8)
             row[x] = low | high << np.uint32(16)
+    for y in (0, 1, size + 2, size + 3):
+        source = packed[min(max(y, 2), size + 1) * stride :][:stride]
+        packed[y * stride : (y + 1) * stride] = source
 
 
 @njit(nogil=True, cache=True)
-def _bilinear_row(packed, size, y, matrix, fill, out):
-    extent, stride = np.float32(size), np.int32(size + 1)
-    limit = extent - _HALF
-    across, down = matrix[1] * (np.float32(y) + _HALF), matrix[4] * (np.float32(y) + _HALF)
-    for x in range(size):
-        u, v = _place(matrix[0], x, across, matrix[2]), _place(matrix[3], x, down, matrix[5])
-        inside = (u >= _ZERO) & (u < extent) & (v >= _ZERO) & (v < extent)
-        u, v = _below(u, limit), _below(v, limit)
-        left, top = np.floor(u), np.floor(v)
-        dx, dy = u - left, v - top
-        at = np.int32(np.int32((np.int32(top) + 1) * stride) + np.int32(left) + 1)
-        word = packed[np.uintp(at)]
-        v1 = _byte(word, 0) + (_byte(word, 8) - _byte(word, 0)) * dx
-        v2 = _byte(word, 16) + (_byte(word, 24) - _byte(word, 16)) * dx
-        value = np.uint8(np.int32(v1 + (v2 - v1) * dy))
-        out[x] = value if inside else fill
+def _gather(packed, at, words):
+    for x in range(words.size):
+        words[x] = packed[np.uintp(at[x])]
 
 
 @njit(nogil=True, cache=True)
-def _bicubic_row(packed, size, y, matrix, fill, out):
-    extent, stride = np.float32(size), np.int32(size + 1)
-    limit = extent - _HALF
-    across, down = matrix[1] * (np.float32(y) + _HALF), matrix[4] * (np.float32(y) + _HALF)
-    for x in range(size):
-        u, v = _place(matrix[0], x, across, matrix[2]), _place(matrix[3], x, down, matrix[5])
-        inside = (u >= _ZERO) & (u < extent) & (v >= _ZERO) & (v < extent)
-        u, v = _below(u, limit), _below(v, limit)
-        left, top = np.floor(u), np.floor(v)
-        dx, dy = u - left, v - top
-        at = np.int32(np.int32((np.int32(top) + 1) * stride) + np.int32(left) + 1)
-        v1 = _cubic_word(packed[np.uintp(at)], dx)
-        v2 = _cubic_word(packed[np.uintp(at + stride)], dx)
-        v3 = _cubic_word(packed[np.uintp(at + 2 * stride)], dx)
-        v4 = _cubic_word(packed[np.uintp(at + 3 * stride)], dx)
-        value = _cubic(v1, v2, v3, v4, dy)
+def _bilinear(words, across, down, inside, fill, out):
+    """A row of output from its packed words."""
+    for x in range(out.size):
+        word, share = words[x], across[x]
+        v1 = _byte(word, 0) + (_byte(word, 8) - _byte(word, 0)) * share
+        v2 = _byte(word, 16) + (_byte(word, 24) - _byte(word, 16)) * share
+        value = np.uint8(np.int32(v1 + (v2 - v1) * down[x]))
+        out[x] = value if inside[x] else fill
+
+
+@njit(nogil=True, cache=True)
+def _bicubic(words, across, down, inside, fill, out):
+    """A row of output from four packed words a pixel."""
+    for x in range(out.size):
+        share = across[x]
+        v1, v2 = _cubic_word(words[0, x], share), _cubic_word(words[1, x], share)
+        v3, v4 = _cubic_word(words[2, x], share), _cubic_word(words[3, x], share)
+        value = _cubic(v1, v2, v3, v4, down[x])
         value = value if value > _ZERO else _ZERO
         value = value if value < _MOST else _MOST
-        out[x] = np.uint8(np.int32(value)) if inside else fill
+        out[x] = np.uint8(np.int32(value)) if inside[x] else fill
 
 
 @njit(nogil=True, cache=True)
-def _refill_row(size, y, matrix, fill, row, out):
+def _refill(row, inside, fill, out):
     """A row of the first plane with another fill."""
-    extent = np.float32(size)
-    across, down = matrix[1] * (np.float32(y) + _HALF), matrix[4] * (np.float32(y) + _HALF)
-    for x in range(size):
-        u, v = _place(matrix[0], x, across, matrix[2]), _place(matrix[3], x, down, matrix[5])
-        inside = (u >= _ZERO) & (u < extent) & (v >= _ZERO) & (v < extent)
-        out[x] = row[x] if inside else fill
+    for x in range(out.size):
+        out[x] = row[x] if inside[x] else fill
 
 
 @njit(nogil=True, cache=True)
@@ -141,6 +144,9 @@ def affine(picture, size, before, after, matrix, bicubic, fill, packed, out):
 
     ``matrix`` float32 [6] is a b c d e f, ``fill`` uint8 [3], ``packed`` uint32 [(size + 4) * (size + 1)] is scratch.
     """
+    at, words = np.empty(size, np.uint32), np.empty((4, size), np.uint32)
+    across, down = np.empty(size, np.float32), np.empty(size, np.float32)
+    inside = np.empty(size, np.bool_)
     for c in range(before):
         if bicubic:
             _pack_rows(picture[c], size, packed)
@@ -148,11 +154,13 @@ def affine(picture, size, before, after, matrix, bicubic, fill, packed, out):
             _pack_squares(picture[c], size, packed)
         for y in range(size):
             row = out[c, y * size : (y + 1) * size]
+            _locate(size, y, matrix, at, across, down, inside)
             if bicubic:
-                _bicubic_row(packed, size, y, matrix, fill[c], row)
+                for k in range(4):
+                    _gather(packed[k * (size + 1) :], at, words[k])
+                _bicubic(words, across, down, inside, fill[c], row)
             else:
-                _bilinear_row(packed, size, y, matrix, fill[c], row)
-    for c in range(before, after):
-        for y in range(size):
-            line = slice(y * size, (y + 1) * size)
-            _refill_row(size, y, matrix, fill[c], out[0, line], out[c, line])
+                _gather(packed, at, words[0])
+                _bilinear(words[0], across, down, inside, fill[c], row)
+            for other in range(before, after):
+                _refill(row, inside, fill[other], out[other, y * size : (y + 1) * size])

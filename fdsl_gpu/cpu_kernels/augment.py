@@ -191,25 +191,8 @@ def _sharpen(plane, size, factor, out):
 
 
 @njit(nogil=True, cache=True)
-def augment(words, reals, slots, pictures, size, planes, tables, grey, packed, fill, quotients):
-    """The operations of one presentation, in order.
-
-    Args:
-        words: int32 [76], the record.
-        reals: float32 [76], the same memory.
-        slots: operations of a record that may be set.
-        pictures: uint8 [2, 3, >= size * size], flat planes; the picture is in the first of the two.
-        size: side of the picture, pixels.
-        planes: of the picture, 1 or 3.
-        tables: uint8 [3, 256], scratch and result: the pending tables.
-        grey: uint8 [size * size], scratch.
-        packed: uint32, scratch of ``affine``.
-        fill: uint8 [3], what an affine map shows outside of the picture.
-        quotients: float64 [256], 255 / n.
-
-    Returns:
-        (which of the two pictures is the result, its planes).
-    """
+def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, fill, quotients):
+    """The operations of one record on flat pictures uint8 [2, 3, size * size]: (which one is the result, its planes)."""
     side = 0
     for c in range(3):
         for v in range(256):
@@ -217,7 +200,7 @@ def augment(words, reals, slots, pictures, size, planes, tables, grey, packed, f
     for k in range(slots):
         at = _OPERATIONS + k * _OPERATION_WORDS
         kind = words[at + _KIND]
-        picture, other = pictures[side, :, : size * size], pictures[1 - side, :, : size * size]
+        picture, other = pictures[side], pictures[1 - side]
         if kind == 0 or (kind == COLOR and planes == 1):
             continue
         if kind != COLOR and kind != SHARPNESS and kind != AFFINE:
@@ -237,3 +220,27 @@ def augment(words, reals, slots, pictures, size, planes, tables, grey, packed, f
             affine(picture, size, before, planes, matrix, words[at + _BICUBIC], fill, packed, other)
             side = 1 - side
     return side, planes
+
+
+@njit(nogil=True, cache=True)
+def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tables, results):
+    """The operations of each record, in order.
+
+    Args:
+        words: int32 [B, 76], the records.
+        reals: float32 [B, 76], the same memory.
+        slots: operations of a record that may be set.
+        planes: of the pictures before, 1 or 3.
+        fill: uint8 [3], what an affine map shows outside of the picture.
+        quotients: float64 [256], 255 / n.
+        packed: uint32 [(W + 4) * (W + 1)], scratch.
+        pictures: uint8 [>= B, 2, 3, W * W]; the picture is in the first of the two.
+        tables: uint8 [>= B, 3, 256], the pending tables of the results.
+        results: int32 [>= B, 2]: which of the two pictures is the result, and its planes.
+    """
+    grey = np.empty(pictures.shape[3], np.uint8)
+    size = np.int64(np.sqrt(pictures.shape[3]))
+    for b in range(words.shape[0]):
+        results[b] = _operate(
+            words[b], reals[b], slots, pictures[b], size, planes, tables[b], grey, packed, fill, quotients
+        )

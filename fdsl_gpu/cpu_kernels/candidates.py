@@ -1,9 +1,9 @@
-"""Candidates of a category search: parameters, selection thresholds and random choices, for ``search`` and ``search_2d``.
+"""Candidates of a category search: parameters, thresholds and random choices, for ``search`` and ``search_2d``.
 
 Candidate (c, t) is attempt t at class c. All of it is drawn from Philox with id = c << 32 | t, lane 0.
 
-* Stream of parameters: word 0 gives the number of maps n in 2 .. 7 (multiply and shift); then follow as many words a map
-  as it has parameters, each a parameter 2 (w >> 8) 2^-24 - 1 + 2^-24: an odd multiple of 2^-24 in (-1, 1), exact in
+* Stream of parameters: word 0 gives the number of maps n in 2 .. 7 (multiply and shift); then follow as many words a
+  map as it has parameters, each a parameter 2 (w >> 8) 2^-24 - 1 + 2^-24: an odd multiple of 2^-24 in (-1, 1), exact in
   float32.
 * Stream of choices: word s chooses the map of step s: the first j with w 2^-32 <= p_0 + ... + p_j, else the last map.
 """
@@ -17,13 +17,16 @@ MIN_MAPS, MAX_MAPS = 2, 7
 CHUNK = 512
 """Choices are made in chunks of this many."""
 
+LANES = 48
+"""Partial results kept side by side so that loops vectorise; a multiple of 3, so that a lane belongs to one axis."""
+
 _LOW = np.uint64(0xFFFFFFFF)
 _FOUR = np.uint64(4)
 
 
 @njit(nogil=True, cache=True)
 def draw_maps(k0, k1, stream, category, attempt, words, maps):
-    """Fill ``maps`` float64 [7, K], return the number of maps. ``words`` uint64 [>= 1 + 7 K, a multiple of 4]: scratch."""
+    """Fill ``maps`` float64 [7, K], return the number of maps; ``words`` uint64 [4 i], at least 1 + 7 K, is scratch."""
     c3 = np.uint64(category) | np.uint64(stream) << np.uint64(24)
     for block in range(words.size // 4):
         w0, w1, w2, w3 = philox4x32(np.uint64(block), np.uint64(0), np.uint64(attempt), c3, k0, k1)
@@ -95,3 +98,20 @@ def select(words, thresholds, choices):
             + np.uint8(w > t5)
             + np.uint8(w > t6)
         )
+
+
+@njit(nogil=True, cache=True)
+def widen(values, low, high):
+    """Take ``values`` float64 [n] into the running minima and maxima, each [48]."""
+    size = np.uint64(values.size)
+    lanes = np.uint64(LANES)
+    whole = size - size % lanes
+    for start in range(np.uint64(0), whole, lanes):
+        for lane in range(lanes):
+            value = values[start + lane]
+            low[lane] = value if value < low[lane] else low[lane]
+            high[lane] = value if value > high[lane] else high[lane]
+    for lane in range(size - whole):
+        value = values[whole + lane]
+        low[lane] = value if value < low[lane] else low[lane]
+        high[lane] = value if value > high[lane] else high[lane]

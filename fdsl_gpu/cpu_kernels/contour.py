@@ -66,12 +66,13 @@ def _start(record, num_vertices, angles, state):
     row = num_vertices * (num_vertices - 1) // 2
     frequency_1, frequency_2 = record.wave_1 % num_vertices, record.wave_2 % num_vertices
     corner_1, corner_2 = 0, 0
+    magnification_x, magnification_y = f32(1) + record.magnify_x, f32(1) + record.magnify_y
     for v in range(num_vertices):
         cosine, sine = angles[row + v, 0], angles[row + v, 1]
         state[0, v] = record.center_x + cosine * record.radius_x
         state[1, v] = record.center_y + sine * record.radius_y
-        state[2, v] = cosine
-        state[3, v] = sine
+        state[2, v] = cosine * magnification_x
+        state[3, v] = sine * magnification_y
         state[4, v] = record.step + record.wave * (angles[row + corner_1, 1] + angles[row + corner_2, 1])
         corner_1 += frequency_1
         corner_1 = corner_1 - num_vertices if corner_1 >= num_vertices else corner_1

@@ -1,6 +1,7 @@
-"""RandomErasing for numba, the twin of what ``triton_kernels.erase`` puts into erased rectangles.
+"""The last write with RandomErasing for numba, the twin of ``triton_kernels.erase``.
 
-Rectangles of a written batch are overwritten, in order, with words of a table of normal numbers (``fdsl_gpu.noise``).
+Pictures are looked up in their pending tables and the normalisation in one step, and stored as
+``fdsl_gpu.cpu_kernels.write_out`` does. Then rectangles are overwritten, in order, with words of a table of normal numbers (``fdsl_gpu.noise``).
 Pixel i = row * W + column of channel c takes 16-bit half ``i & 7`` (low half of word 0 first) of the Philox block with
 counter (i >> 3, c + (view << 8), id low, stream << 24 | id high); where a rectangle has one number a channel, i is the
 rectangle's number.
@@ -9,7 +10,9 @@ rectangle's number.
 import numpy as np
 from numba import njit
 
+from fdsl_gpu.cpu_kernels.augment import flush
 from fdsl_gpu.cpu_kernels.philox import philox4x32
+from fdsl_gpu.cpu_kernels.write_out import luma, write_picture
 from fdsl_gpu.records import MAX_ERASURES, PRESENTATION
 
 # How a rectangle is filled.
@@ -34,7 +37,7 @@ def _random(first, count, c1, c2, c3, k0, k1, out):
 
 
 @njit(nogil=True, cache=True)
-def erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_c, stride_h, stride_w, channels):
+def _erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_c, stride_h, stride_w, channels):
     """Fill the rectangles of one record.
 
     ``words`` int32 [76] is the record, ``noise`` [1 or channels, 65536, or 1 if ``mode`` is CONST] has the dtype of
@@ -66,3 +69,92 @@ def erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_c
                 else:
                     for x in range(width):
                         out[target + np.uintp(x * stride_w)] = value
+
+
+@njit(nogil=True, cache=True)
+def _write(picture, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row):
+    """Look a picture up in its pending tables and the table of the batch, which ``written`` takes together."""
+    flat = picture.reshape(3, size * size)
+    if out.itemsize == 1 or planes > channels:
+        # Bytes are written as they are, and luma needs those of all planes.
+        for c in range(planes):
+            flush(flat[c], tables[c])
+    if planes > channels:
+        luma(flat, grey)
+        write_picture(
+            grey.reshape(1, size, size), size, table, out, start, stride_c, stride_h, stride_w, channels, row
+        )
+        return
+    for c in range(channels):
+        pending = tables[c if planes > 1 else 0]
+        for v in range(256):
+            written[c, v] = table[c, pending[v]]
+    write_picture(picture[:planes], size, written, out, start, stride_c, stride_h, stride_w, channels, row)
+
+
+@njit(nogil=True, cache=True)
+def write(
+    words,
+    pictures,
+    tables,
+    results,
+    table,
+    noise,
+    mode,
+    stream,
+    k0,
+    k1,
+    out,
+    start,
+    stride_b,
+    stride_c,
+    stride_h,
+    stride_w,
+    channels,
+):
+    """Pictures to the words of a batch [B, channels, W, W] with the given strides, erased where the records say.
+
+    Args:
+        words: int32 [B, 76], the records.
+        pictures: uint8 [>= B, 2, 3, W, W]; the operations' results, and scratch.
+        tables: uint8 [>= B, 3, 256], their pending tables.
+        results: int32 [>= B, 2]: which of two pictures, and its planes.
+        table: [channels, 256], what a byte becomes; the identity for 8-bit batches.
+        noise: [1 or channels, 65536, or 1 if ``mode`` is CONST], of the dtype of ``out``.
+        mode: CONST, RAND or PIXEL.
+        stream: of the noise.
+        k0: key, low word.
+        k1: key, high word.
+        out: flat words of the batch.
+        start: word of the first image.
+        stride_b: words between images; likewise the others.
+        stride_c: between channels.
+        stride_h: between rows.
+        stride_w: between pixels.
+        channels: 1 or 3.
+    """
+    size = pictures.shape[3]
+    written = np.empty_like(table)
+    grey = np.empty(size * size, np.uint8)
+    row = np.empty((size + 7) >> 3, np.uint64)
+    random = np.empty(size // 2 + 8, np.uint32)
+    for b in range(words.shape[0]):
+        side, planes = results[b]
+        at = start + b * stride_b
+        _write(
+            pictures[b, side],
+            planes,
+            size,
+            table,
+            tables[b],
+            written,
+            grey,
+            out,
+            at,
+            stride_c,
+            stride_h,
+            stride_w,
+            channels,
+            row,
+        )
+        _erase(words[b], size, noise, mode, stream, k0, k1, random, out, at, stride_c, stride_h, stride_w, channels)

@@ -175,7 +175,7 @@ def _plot(cloud, record, normalisation, points, value, upright, plane, pixels):
     r0, r1, r2 = camera[0, 0], camera[0, 1], camera[0, 2]
     u0, u1, u2 = camera[1, 0], camera[1, 1], camera[1, 2]
     d0, d1, d2 = camera[2, 0], camera[2, 1], camera[2, 2]
-    focal, distance = record.focal, record.distance
+    focal, distance, shift_right, shift_up = record.focal, record.distance, record.shift_right, record.shift_up
     scale, center_x, center_y, center_z = normalisation
     size = np.int32(plane.shape[0])
     middle = np.float32(size) * _HALF
@@ -189,8 +189,8 @@ def _plot(cloud, record, normalisation, points, value, upright, plane, pixels):
             qy = here[_Y + lane] * scale - center_y
             qz = here[_Z + lane] * scale - center_z
             w = ((d0 * qx + d1 * qy) + d2 * qz) + distance
-            across = (focal * ((r0 * qx + r1 * qy) + r2 * qz)) / w
-            upward = (focal * ((u0 * qx + u1 * qy) + u2 * qz)) / w
+            across = (focal * ((r0 * qx + r1 * qy) + r2 * qz) + shift_right) / w
+            upward = (focal * ((u0 * qx + u1 * qy) + u2 * qz) + shift_up) / w
             keep = (across >= -_ONE) & (across <= _ONE) & (upward >= -_ONE) & (upward <= _ONE)
             keep = keep & (w >= _ONE) & (w <= _FAR)
             # Selected before the cast: a NaN casts to anything.

@@ -12,18 +12,20 @@ from fdsl_gpu.cpu_kernels.ifs import _column, _of_2, _of_4, _of_8
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 LANES = 256
-WARMUP = 48
+WARMUP = 16
 PADDING = 6
 
 POINT, PATCH, FILL = 0, 1, 2
 
 _STEPS = 8
 _ROW = 2 * LANES
-_GROUPS = 256
 _MARGIN = 3
 _ZERO, _PAD = np.float32(0), np.float32(PADDING)
-_LIT, _BELOW = np.uint8(127), np.uint16(32833)
-_HALF = np.uint64(32)
+_1, _2, _3, _8, _16, _24 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8), np.uint64(16), np.uint64(24)
+_HALF, _61, _62, _63 = np.uint64(32), np.uint64(61), np.uint64(62), np.uint64(63)
+# Two 32-bit lanes: a half's bits, a byte's lowest bit, and what is above 65,535 less a half if that is below 32833.
+_HALVES, _BYTES = np.uint64(0x0000FFFF0000FFFF), np.uint64(0x0000000100000001)
+_BELOW = np.uint64(0x10000 + 32832) * _BYTES
 
 
 def _steps_of(points):
@@ -41,6 +43,20 @@ def _emitting(step, points):
     if step < WARMUP:
         return 1 if step + 1 < points else 0
     return min(LANES, points - 1 - WARMUP - (step - WARMUP) * LANES)
+
+
+@njit(nogil=True)
+def _of_3(t, index):
+    """Entry ``index`` of a table of 3."""
+    first = t[1] if index & 1 else t[0]
+    return t[2] if index & 2 else first
+
+
+@njit(nogil=True)
+def _of_6(t, index):
+    """Entry ``index`` of a table of 6."""
+    last = t[5] if index & 1 else t[4]
+    return last if index & 4 else _of_4(t, index)
 
 
 def _make_trajectories(of):
@@ -71,7 +87,9 @@ def _make_trajectories(of):
 
 
 _trajectories_2 = _make_trajectories(_of_2)
+_trajectories_3 = _make_trajectories(_of_3)
 _trajectories_4 = _make_trajectories(_of_4)
+_trajectories_6 = _make_trajectories(_of_6)
 _trajectories_8 = _make_trajectories(_of_8)
 
 
@@ -81,34 +99,50 @@ def _advance(record, halves, cloud):
     cloud[:_ROW] = cloud[_STEPS * _ROW :]
     if record.num_maps <= 2:
         _trajectories_2(record, halves, cloud)
+    elif record.num_maps <= 3:
+        _trajectories_3(record, halves, cloud)
     elif record.num_maps <= 4:
         _trajectories_4(record, halves, cloud)
+    elif record.num_maps <= 6:
+        _trajectories_6(record, halves, cloud)
     else:
         _trajectories_8(record, halves, cloud)
 
 
 @njit(nogil=True)
-def _cell(x, y, low, scale, size):
-    """Where a point lies in the canvas [size + 3, size + 3] whose margin is at the top and left; its end if outside."""
+def _pitch(size):
+    """Cells in a row of a canvas: those of the margin, which is at its left, those of the pixels, and whole words."""
+    return (size + _MARGIN + 63) // 64 * 64
+
+
+@njit(nogil=True)
+def _cell(x, y, low, scale, size, pitch):
+    """Where a point lies in a canvas [size + 3, pitch], whose margin is at its top and left; its end if outside."""
     column = (x - low[0]) * scale[0] + _PAD
     row = (y - low[1]) * scale[1] + _PAD
-    edge, pitch = np.float32(size), np.int32(size + _MARGIN)
-    keep = (column >= _ZERO) & (column < edge) & (row >= _ZERO) & (row < edge)
+    keep = (column >= _ZERO) & (column < size) & (row >= _ZERO) & (row < size)
     # Selected before the cast: a NaN casts to anything.
     c = np.int32(np.int32(column if keep else _ZERO) + np.int32(_MARGIN))
     r = np.int32(np.int32(row if keep else _ZERO) + np.int32(_MARGIN))
     cell = np.int32(np.int32(r * pitch) + c)
-    return np.uint32(cell if keep else np.int32(pitch * pitch))
+    return cell if keep else np.int32(pitch * np.int32(np.int32(size) + np.int32(_MARGIN)))
 
 
 @njit(nogil=True)
-def _plot(record, halves, points, size, cloud, cells, canvas):
-    """Fill ``canvas`` [(S + 3)**2 + 1] with 127 (uint8) or the last number + 1 (int32) at the pixels of the points."""
-    low = record.low[0], record.low[1]
-    scale = record.scale[0], record.scale[1]
-    numbered = canvas.itemsize > 1
+def _plot(record, halves, points, size, numbered, cloud, cells, bits, canvas):
+    """Mark the cells of the points in ``canvas`` int32: with their last number + 1, an element each, or with a bit.
+
+    Bits make a canvas that fits into the first-level cache. ``cells`` uint32 [LANES] and ``bits`` int32 [LANES] are
+    scratch.
+    """
+    low, scale = (record.low[0], record.low[1]), (record.scale[0], record.scale[1])
+    pitch, side = np.int32(_pitch(size)), np.float32(size)
     canvas[:] = 0
-    canvas[_cell(_ZERO, _ZERO, low, scale, size)] = 1 if numbered else _LIT
+    origin = _cell(_ZERO, _ZERO, low, scale, side, pitch)
+    if numbered:
+        canvas[origin] = 1
+    else:
+        canvas[origin >> 5] = np.int32(1) << (origin & 31)
     cloud[:] = _ZERO
     number = 2
     for first in range(0, _steps(points), _STEPS):
@@ -117,16 +151,47 @@ def _plot(record, halves, points, size, cloud, cells, canvas):
         for step in range(first, last):
             here = cloud[(step - first + 1) * _ROW : (step - first + 2) * _ROW]
             count = _emitting(step, points)
-            for lane in range(count):
-                cells[lane] = _cell(here[lane], here[LANES + lane], low, scale, size)
             if numbered:
+                for lane in range(count):
+                    cells[lane] = _cell(here[lane], here[LANES + lane], low, scale, side, pitch)
                 for lane in range(count):
                     canvas[cells[lane]] = number + lane
             else:
                 for lane in range(count):
-                    canvas[cells[lane]] = _LIT
+                    cell = _cell(here[lane], here[LANES + lane], low, scale, side, pitch)
+                    cells[lane] = cell >> 5
+                    bits[lane] = np.int32(np.int32(1) << np.int32(cell & 31))
+                for lane in range(count):
+                    canvas[cells[lane]] |= bits[lane]
             number += count
-    canvas[canvas.size - 1] = 0
+
+
+@njit(nogil=True)
+def _spread_bits(canvas, size, rendering, line, levels):
+    """Fill ``levels`` uint8 [S, S] with 127 where a point is, or its 3x3 block; ``line`` uint64 [9 pitch / 64] is scratch."""
+    words, rows = _pitch(size) // 64, canvas.view(np.uint64)
+    eights, row_bits = line[words : 9 * words], line[:words]
+    row_bytes, row_levels = row_bits.view(np.uint8), eights.view(np.uint8)
+    for row in range(size):
+        here = rows[row * words : (row + 4) * words]
+        after = np.uint64(0)
+        for k in range(words - 1, -1, -1):
+            if rendering == POINT:
+                word = here[3 * words + k]
+                row_bits[k] = (word >> _3) | (after << _61)
+            else:
+                word = here[k] | here[words + k] | here[2 * words + k]
+                row_bits[k] = word | (word >> _1) | (after << _63) | (word >> _2) | (after << _62)
+            after = word
+        for k in range(8 * words):
+            spread = np.uint64(row_bytes[k])
+            spread = (spread | (spread << np.uint64(28))) & np.uint64(0x0000000F0000000F)
+            spread = (spread | (spread << np.uint64(14))) & np.uint64(0x0003000300030003)
+            spread = (spread | (spread << np.uint64(7))) & np.uint64(0x0101010101010101)
+            eights[k] = (spread << np.uint64(7)) - spread
+        out = levels[row * size : (row + 1) * size]
+        for column in range(size):
+            out[column] = row_levels[column]
 
 
 @njit(nogil=True)
@@ -135,52 +200,58 @@ def _greatest(a, b):
 
 
 @njit(nogil=True)
-def _spread(canvas, size, rendering, row_of, out):
-    """Fill ``out`` [S, S] with each point, or the greatest of the points that cover a pixel with their 3x3 block."""
-    pitch = size + _MARGIN
+def _spread_numbers(canvas, size, rendering, line, levels):
+    """Fill ``levels`` uint8 [S, S] with 1 + n modulo 128 of the last point, or of the last whose block covers a pixel.
+
+    ``line`` int32 [pitch] is scratch.
+    """
+    pitch = _pitch(size)
     for row in range(size):
-        line = out[row * size : (row + 1) * size]
+        out = levels[row * size : (row + 1) * size]
         if rendering == POINT:
-            line[:] = canvas[(row + _MARGIN) * pitch + _MARGIN : (row + _MARGIN + 1) * pitch]
+            here = canvas[(row + _MARGIN) * pitch + _MARGIN : (row + _MARGIN + 1) * pitch]
+            for column in range(size):
+                out[column] = ((here[column] - 1) & 127) + 1 if here[column] > 0 else 0
             continue
         above = canvas[row * pitch : (row + 1) * pitch]
         middle = canvas[(row + 1) * pitch : (row + 2) * pitch]
         below = canvas[(row + 2) * pitch : (row + 3) * pitch]
         for column in range(pitch):
-            row_of[column] = _greatest(_greatest(above[column], middle[column]), below[column])
+            line[column] = _greatest(_greatest(above[column], middle[column]), below[column])
         for column in range(size):
-            line[column] = _greatest(_greatest(row_of[column], row_of[column + 1]), row_of[column + 2])
+            last = _greatest(_greatest(line[column], line[column + 1]), line[column + 2])
+            out[column] = ((last - 1) & 127) + 1 if last > 0 else 0
+
+
+@njit(nogil=True, inline="always")
+def _lit(w0, w1, w2, w3):
+    """Eight bytes, 0xFF for each half of a Philox block that is below 32833, the first half's lowest."""
+    outer, inner = w0 | (w2 << _HALF), w1 | (w3 << _HALF)
+    # Bits 16 and 48 of each difference say that the two halves in it are below.
+    bits = ((_BELOW - (outer & _HALVES)) >> _16) & _BYTES
+    bits |= ((_BELOW - ((outer >> _16) & _HALVES)) >> _8) & (_BYTES << _8)
+    bits |= (_BELOW - (inner & _HALVES)) & (_BYTES << _16)
+    bits |= ((_BELOW - ((inner >> _16) & _HALVES)) << _8) & (_BYTES << _24)
+    return (bits << _8) - bits
 
 
 @njit(nogil=True)
-def _light(record, k0, k1, stream, levels, groups, words):
-    """Clear the pixels of ``levels`` uint8 [8 n] that the random pattern leaves dark.
+def _light(record, k0, k1, stream, eights, groups, masks):
+    """Clear the pixels, eight in each of ``eights`` uint64 [n], that the random pattern leaves dark.
 
-    ``groups`` uint32 [n + 1] and ``words`` uint64 [2 * _GROUPS] are scratch. Only groups that hold a lit pixel draw.
+    ``groups`` uint32 [n + 1] and ``masks`` uint64 [n] are scratch. Only groups that hold a lit pixel draw numbers.
     """
     low, view = np.uint64(record.pattern_low), np.uint64(record["view"])
-    high = np.uint64(record.pattern_high) | (np.uint64(stream) << np.uint64(24))
-    eights = levels.view(np.uint64)
-    front, back = words[:_GROUPS], words[_GROUPS:]
-    front_halves, back_halves = front.view(np.uint16), back.view(np.uint16)
+    high = np.uint64(record.pattern_high) | (np.uint64(stream) << _24)
     used = np.uint32(0)
     for group in range(eights.size):
         groups[used] = group
         used += np.uint32(eights[group] != 0)
-    for first in range(0, used, _GROUPS):
-        some = groups[first : min(first + _GROUPS, used)]
-        for i in range(some.size):
-            w0, w1, w2, w3 = philox4x32(np.uint64(some[i]), view, low, high, k0, k1)
-            front[i] = w0 | (w1 << _HALF)
-            back[i] = w2 | (w3 << _HALF)
-        for i in range(some.size):
-            eight = np.uintp(some[i]) << np.uintp(3)
-            for j in range(4):
-                at, half = eight + np.uintp(j), np.uintp(4 * i + j)
-                levels[at] = levels[at] if front_halves[half] < _BELOW else np.uint8(0)
-            for j in range(4):
-                at, half = eight + np.uintp(4 + j), np.uintp(4 * i + j)
-                levels[at] = levels[at] if back_halves[half] < _BELOW else np.uint8(0)
+    for i in range(used):
+        w0, w1, w2, w3 = philox4x32(np.uint64(groups[i]), view, low, high, k0, k1)
+        masks[i] = _lit(w0, w1, w2, w3)
+    for i in range(used):
+        eights[groups[i]] &= masks[i]
 
 
 @njit(nogil=True)
@@ -197,9 +268,10 @@ def _place(levels, mirror, size, palette, planes):
                     out[column] = colors[level]
             elif mirror & 1:
                 for column in range(size):
-                    out[column] = line[size - 1 - column]
+                    out[column] = line[np.uintp(size - 1) - np.uintp(column)]
             else:
-                out[:] = line
+                for column in range(size):
+                    out[column] = line[column]
 
 
 @njit(nogil=True, cache=True)
@@ -218,26 +290,24 @@ def draw_2d(records, halves, palette, planes, k0, k1, stream, points, rendering)
         rendering: POINT, PATCH or FILL.
     """
     k0, k1 = np.uint64(k0), np.uint64(k1)
-    size, pixels = planes.shape[2], planes.shape[2] * planes.shape[2]
-    cells_of_canvas = (size + _MARGIN) * (size + _MARGIN) + 1
-    cloud, cells = np.empty((_STEPS + 1) * _ROW, np.float32), np.empty(LANES, np.uint32)
-    levels = np.zeros((pixels + 7) // 8 * 8, np.uint8)
-    groups, words = np.empty(levels.size // 8 + 1, np.uint32), np.empty(2 * _GROUPS, np.uint64)
-    hits, hits_row = np.empty(cells_of_canvas, np.uint8), np.empty(size + _MARGIN, np.uint8)
-    last = np.empty(cells_of_canvas if planes.shape[1] > 1 else 0, np.int32)
-    last_row, latest = np.empty(size + _MARGIN, np.int32), np.empty(pixels if planes.shape[1] > 1 else 0, np.int32)
+    size, color = planes.shape[2], planes.shape[1] > 1
+    pitch = _pitch(size)
+    # One cell more, for points outside, and whole 64-bit words.
+    canvas = np.empty((size + _MARGIN) * pitch + 1 if color else (size + _MARGIN) * (pitch // 32) + 2, np.int32)
+    cloud, cells, bits = np.empty((_STEPS + 1) * _ROW, np.float32), np.empty(LANES, np.uint32), np.empty(LANES, np.int32)
+    line = np.empty(pitch // 2, np.uint64)
+    levels = np.zeros((size * size + 7) // 8 * 8, np.uint8)
+    eights = levels.view(np.uint64)
+    groups, masks = np.empty(eights.size + 1, np.uint32), np.empty(eights.size, np.uint64)
     for image in range(records.size):
         record = records[image]
-        if planes.shape[1] > 1:
-            _plot(record, halves, points, size, cloud, cells, last)
-            _spread(last, size, rendering, last_row, latest)
-            for i in range(pixels):
-                levels[i] = ((latest[i] - 1) & 127) + 1 if latest[i] > 0 else 0
+        _plot(record, halves, points, size, color, cloud, cells, bits, canvas)
+        if color:
+            _spread_numbers(canvas, size, rendering, line.view(np.int32), levels)
         else:
-            _plot(record, halves, points, size, cloud, cells, hits)
-            _spread(hits, size, rendering, hits_row, levels)
+            _spread_bits(canvas, size, rendering, line, levels)
         if rendering == PATCH:
-            _light(record, k0, k1, stream, levels, groups, words)
+            _light(record, k0, k1, stream, eights, groups, masks)
         _place(levels, record.mirror, size, palette, planes[image])
 
 

@@ -24,6 +24,8 @@ f32 = np.float32
 i64 = np.int64
 u64 = np.uint64
 
+_NONE = 1 << 40
+
 
 @njit(nogil=True, cache=True)
 def draw_masks(records, vertex_words, mask, ring):
@@ -67,6 +69,7 @@ def fill_polygon(words, value, scratch, plane):
     size = plane.shape[0]
     odd, own = scratch[0], scratch[1]
     num_vertices = words.size
+    ends = _oblique_ends(words)
     top, bottom = i64(32768), i64(-32768)
     for v in range(num_vertices):
         top, bottom = min(top, i64(words[v] >> 16)), max(bottom, i64(words[v] >> 16))
@@ -86,16 +89,16 @@ def fill_polygon(words, value, scratch, plane):
             column = i64(x + f32(0.5))
             down = np.ceil(x - f32(0.5))
             _cross(odd[y], column, size)
-            if x >= f32(0) and column == i64(down) or x < f32(0) and x >= f32(-0.5):
+            if (x >= f32(0) and column == i64(down)) or (f32(-0.5) <= x < f32(0)):
                 _set_run(own[y], column, min(column, size - 1))
         if 0 <= upper < size:
-            column = _corner(words, v, 1)
+            column = _corner(words, ends[0], v, 1)
             _cross(odd[upper], column, size)
             _set_run(own[upper], column, min(column, size - 1))
         if 0 <= lower < size:
             column = x1 if y1 == lower else x0
             if lower == bottom:
-                column = _corner(words, v, -1)
+                column = _corner(words, ends[1], v, -1)
                 _cross(odd[lower], column, size)
             _set_run(own[lower], column, min(column, size - 1))
     for y in range(max(top, 0), min(bottom + 1, size)):
@@ -109,22 +112,31 @@ def _edge(words, v):
 
 
 @njit(nogil=True)
-def _corner(words, v, step):
-    """Column where edge v crosses the row of its upper end (step 1) or lower end (step -1); integral there."""
+def _oblique_ends(words):
+    """Vertex words of the upper and the lower ends of edges, int64 [2, V]; of level and upright ones, no such word."""
+    ends = np.empty((2, words.size), np.int64)
+    for v in range(words.size):
+        x0, y0, x1, y1 = _edge(words, v)
+        start, end = i64(words[v]), i64(words[v + 1 if v + 1 < words.size else 0])
+        ends[0, v], ends[1, v] = (start, end) if y0 < y1 else (end, start)
+        if x0 == x1 or y0 == y1:
+            ends[:, v] = _NONE
+    return ends
+
+
+@njit(nogil=True)
+def _corner(words, ends, v, step):
+    """Column where edge v crosses the row of its upper end (step 1) or lower end (step -1).
+
+    ``ends`` are such ends of all edges; of the edges before v the first that meets it there counts.
+    """
     x0, y0, x1, y1 = _edge(words, v)
-    at_start = (y0 < y1) == (step > 0)
-    x, y = (x0, y0) if at_start else (x1, y1)
-    if x0 == x1:
+    x, y = (x0, y0) if (y0 < y1) == (step > 0) else (x1, y1)
+    if ends[v] == _NONE:
         return x
     for k in range(v):
-        x2, y2, x3, y3 = _edge(words, k)
-        if y2 == y3 or x2 == x3:
-            continue
-        if (y2 < y3) == (step > 0):
-            meets = x2 == x and y2 == y
-        else:
-            meets = x3 == x and y3 == y
-        if meets:
+        if ends[k] == ends[v]:
+            x2, y2, x3, y3 = _edge(words, k)
             slope = f32(x1 - x0) / f32(y1 - y0)
             other = f32(x3 - x2) / f32(y3 - y2)
             here = f32(y - y0) * slope + f32(x0)

@@ -1,12 +1,10 @@
 """Category search of 3-D iterated function systems, one numba kernel over a run of classes.
 
-The law. Class c is the first accepted of its own candidates (c, 0), (c, 1), ...; everything about candidate (c, t) is
-drawn from Philox with id = c << 32 | t, lane 0, under the key of seed 0.
+The law. Class c is the first accepted of its own candidates (c, 0), (c, 1), ...; what ``candidates.py`` says of
+candidate (c, t) is drawn under the key of seed 0, from the streams CLASS and CHAIN.
 
-* Stream CLASS. Word 0 gives the number of maps n in 2 .. 7 (multiply and shift). Then twelve words a map, columns
-  a .. l, each a parameter 2 (w >> 8) 2^-24 - 1 + 2^-24: an odd multiple of 2^-24 in (-1, 1), exact in float32.
+* Twelve parameters a map, columns a .. l.
 * Probabilities p_j = |det_j| / sum |det|, det = a (e i - f h) - b (d i - f g) + c (d h - e g), float64, in this order.
-* Stream CHAIN. Word s chooses the map of step s: the first j with w 2^-32 <= p_0 + ... + p_j, else the last map.
 * Chain: 9,999 steps from the origin, which is not a point of the cloud, in float64:
   x' = (a x + b y) + (c z + j), y' = (d x + e y) + (f z + k), z' = (g x + h y) + (i z + l).
 * Rejected if a coordinate exceeds 2^20 in magnitude (the original waits for NaN), or if all determinants are zero.
@@ -22,87 +20,36 @@ Output for C classes: maps float32 [C, 7, 12], counts int64 [C], attempts int32 
 import numpy as np
 from numba import njit
 
-from fdsl_gpu.cpu_kernels.philox import philox4x32
+from fdsl_gpu.cpu_kernels.candidates import (
+    CHUNK,
+    LANES,
+    MAX_MAPS,
+    draw_maps,
+    draw_words,
+    select,
+    set_thresholds,
+    widen,
+)
 
-MIN_MAPS, MAX_MAPS = 2, 7
 STEPS = 9_999
 LIMIT = 2.0**20
 MIN_VARIANCE = 0.05
 
-# Choices are made, and escapes noticed, in chunks; NaN later in a chunk leaves the extremes seen before it in place.
-_CHUNK = 512
-_CAPACITY = -(-STEPS // _CHUNK) * _CHUNK
-# Partial results kept side by side so that loops vectorise; a multiple of 3, so that a lane belongs to one axis.
-_LANES = 48
+# Escapes are noticed in chunks; NaN later in a chunk leaves the extremes seen before it in place.
+_CAPACITY = -(-STEPS // CHUNK) * CHUNK
 # Weight rows, padded to whole vectors.
 _ROWS = 152
 _COLUMNS = 12
 _AT = tuple(np.uint64(column * _ROWS) for column in range(_COLUMNS))
 _MAP_SIZE = np.uint64(_COLUMNS * _ROWS)
 
-_LOW = np.uint64(0xFFFFFFFF)
-_FOUR = np.uint64(4)
-
 
 @njit(nogil=True, cache=True)
-def _draw_maps(k0, k1, stream, category, attempt, words, maps):
-    """Draw a candidate: fill ``maps`` float64 [7, 12], return the number of maps. ``words`` uint64 [88] is scratch."""
-    c3 = np.uint64(category) | np.uint64(stream) << np.uint64(24)
-    for block in range(words.size // 4):
-        w0, w1, w2, w3 = philox4x32(np.uint64(block), np.uint64(0), np.uint64(attempt), c3, k0, k1)
-        words[4 * block], words[4 * block + 1], words[4 * block + 2], words[4 * block + 3] = w0, w1, w2, w3
-    num_maps = MIN_MAPS + np.int64((words[0] * np.uint64(MAX_MAPS - MIN_MAPS + 1)) >> np.uint64(32))
-    for j in range(num_maps):
-        for column in range(_COLUMNS):
-            step = np.int64(words[1 + _COLUMNS * j + column] >> np.uint64(8))
-            maps[j, column] = 2.0 * step * 2.0**-24 - 1.0 + 2.0**-24
-    return num_maps
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _set_thresholds(maps, num_maps, volumes, thresholds):
-    """Fill ``thresholds`` uint32 [6] so that word w chooses map #{j: w > thresholds[j]}; False if no map has volume."""
-    total = 0.0
+def _set_volumes(maps, num_maps, volumes):
+    """Fill ``volumes`` float64 [7] with the |det| of each map float64 [7, 12]."""
     for j in range(num_maps):
         a, b, c, d, e, f, g, h, i = maps[j, :9]
         volumes[j] = abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
-        total += volumes[j]
-    if not total > 0.0:
-        return False
-    # w 2^-32 > c and w > floor(c 2^32) are the same: scaling by a power of two is exact and w is an integer.
-    thresholds[:] = np.uint32(_LOW)
-    cumulative = 0.0
-    for j in range(num_maps - 1):
-        cumulative += volumes[j] / total
-        thresholds[j] = np.uint32(min(np.floor(cumulative * 2.0**32), 2.0**32 - 1.0))
-    return True
-
-
-@njit(nogil=True, cache=True)
-def _choose(k0, k1, stream, category, attempt, thresholds, first, words, choices):
-    """Fill ``choices`` uint8 [first : first + 512] of a candidate's chain. ``words`` uint32 [512] is scratch."""
-    c2 = np.uint64(attempt)
-    c3 = np.uint64(category) | np.uint64(stream) << np.uint64(24)
-    first_block = np.uint64(first // 4)
-    for block in range(np.uint64(_CHUNK // 4)):
-        w0, w1, w2, w3 = philox4x32(first_block + block, np.uint64(0), c2, c3, k0 & _LOW, k1 & _LOW)
-        start = _FOUR * block
-        words[start] = np.uint32(w0)
-        words[start + np.uint64(1)] = np.uint32(w1)
-        words[start + np.uint64(2)] = np.uint32(w2)
-        words[start + np.uint64(3)] = np.uint32(w3)
-    t0, t1, t2, t3, t4, t5 = thresholds[0], thresholds[1], thresholds[2], thresholds[3], thresholds[4], thresholds[5]
-    chunk = choices[first : first + _CHUNK]
-    for s in range(np.uint64(_CHUNK)):
-        w = words[s]
-        chunk[s] = (
-            np.uint8(w > t0)
-            + np.uint8(w > t1)
-            + np.uint8(w > t2)
-            + np.uint8(w > t3)
-            + np.uint8(w > t4)
-            + np.uint8(w > t5)
-        )
 
 
 @njit(nogil=True, cache=True)
@@ -120,23 +67,6 @@ def _walk(maps, choices, x, y, z, points):
 
 
 @njit(nogil=True, cache=True)
-def _widen(values, low, high):
-    """Take ``values`` float64 [n] into the running minima and maxima, each [48]."""
-    size = np.uint64(values.size)
-    lanes = np.uint64(_LANES)
-    whole = size - size % lanes
-    for start in range(np.uint64(0), whole, lanes):
-        for lane in range(lanes):
-            value = values[start + lane]
-            low[lane] = value if value < low[lane] else low[lane]
-            high[lane] = value if value > high[lane] else high[lane]
-    for lane in range(size - whole):
-        value = values[whole + lane]
-        low[lane] = value if value < low[lane] else low[lane]
-        high[lane] = value if value > high[lane] else high[lane]
-
-
-@njit(nogil=True, cache=True)
 def _hopeless(values, low, high, sums, squares):
     """Whether some axis certainly has too small a variance; a fast test ahead of :func:`_spread_out`.
 
@@ -147,7 +77,7 @@ def _hopeless(values, low, high, sums, squares):
     sums[:] = 0.0
     squares[:] = 0.0
     size = np.uint64(values.size)
-    lanes = np.uint64(_LANES)
+    lanes = np.uint64(LANES)
     whole = size - size % lanes
     for start in range(np.uint64(0), whole, lanes):
         for lane in range(lanes):
@@ -190,11 +120,12 @@ def _accepted(k0, k1, stream, category, attempt, maps, thresholds, words, choice
     low[:] = np.inf
     high[:] = -np.inf
     x = y = z = 0.0
-    for first in range(0, STEPS, _CHUNK):
-        last = min(first + _CHUNK, STEPS)
-        _choose(k0, k1, stream, category, attempt, thresholds, first, words, choices)
+    for first in range(0, STEPS, CHUNK):
+        last = min(first + CHUNK, STEPS)
+        draw_words(k0, k1, stream, category, attempt, first, words)
+        select(words, thresholds, choices[first : first + CHUNK])
         x, y, z = _walk(maps, choices[first:last], x, y, z, points[first:last])
-        _widen(points[first:last].reshape(-1), low, high)
+        widen(points[first:last].reshape(-1), low, high)
         if low.min() < -LIMIT or high.max() > LIMIT:
             return False
     smallest, largest = low.min(), high.max()
@@ -263,19 +194,20 @@ def find_classes(k0, k1, class_stream, chain_stream, first_class, weights, maps,
     candidate = np.zeros((MAX_MAPS, _COLUMNS))
     parameter_words = np.empty(88, np.uint64)
     volumes = np.empty(MAX_MAPS)
-    thresholds = np.empty(MAX_MAPS - 1, np.uint32)
-    words = np.empty(_CHUNK, np.uint32)
+    thresholds = np.empty(MAX_MAPS, np.uint32)
+    words = np.empty(CHUNK, np.uint32)
     choices = np.empty(_CAPACITY, np.uint8)
     points = np.empty((STEPS, 3))
-    lanes = np.empty((4, _LANES))
+    lanes = np.empty((4, LANES))
     weighted = np.empty(MAX_MAPS * _COLUMNS * _ROWS)
     state = np.empty(4 * _ROWS)
     for index in range(counts.size):
         category = first_class + index
         attempt = 0
         while True:
-            num_maps = _draw_maps(k0, k1, class_stream, category, attempt, parameter_words, candidate)
-            if _set_thresholds(candidate, num_maps, volumes, thresholds) and _accepted(
+            num_maps = draw_maps(k0, k1, class_stream, category, attempt, parameter_words, candidate)
+            _set_volumes(candidate, num_maps, volumes)
+            if set_thresholds(volumes, num_maps, thresholds) and _accepted(
                 k0, k1, chain_stream, category, attempt, candidate, thresholds, words, choices, points, lanes
             ):
                 break

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
-from fdsl_gpu.alias import alias_table
-from fdsl_gpu.class_tables import IFSTable, exfractaldb_table, load_table
+from fdsl_gpu.class_tables import IFSTable, exfractaldb_table, load_classes
+from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities
+from fdsl_gpu.class_tables.table import EXFRACTALDB, SPACE
 from fdsl_gpu.formulas.base import Formula, content_ids
 from fdsl_gpu.formulas.ifs_weights import weights_table
 from fdsl_gpu.records import POINTS_3D, split_id
@@ -39,6 +40,7 @@ class ExFractalDB(Formula):
     0.6 where 1.6 was meant; rows are stored bottom first, so +y points down.
 
     A weight row under which a class runs away (``IFSTable.drawable``) is replaced by the next one that does not.
+    Further views of an instance show the same cloud from elsewhere.
 
     Attributes:
         num_classes: 1,000 ship with the library; more are searched once and cached.
@@ -48,13 +50,15 @@ class ExFractalDB(Formula):
             cloud; instances beyond 145 * 12 draw row and view, and a cloud of their own.
         points: points an image; 9,999 as released.
         upright: store rows top first.
-        class_table: path of a class table (.safetensors); None for the library's own.
+        class_table: path of a class table (.safetensors), or of a folder of the original's class files (CSV); None for
+            the library's own.
     """
 
     NAME: ClassVar[str] = "exfractaldb"
-    NUMBER: ClassVar[int] = 2
+    NUMBER: ClassVar[int] = EXFRACTALDB
     PRIMITIVE: ClassVar[Literal["points_3d"]] = "points_3d"
     RECORD: ClassVar[np.dtype] = POINTS_3D
+    VIEWS: ClassVar[str] = "the camera"
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
@@ -77,25 +81,12 @@ class ExFractalDB(Formula):
     ) -> np.ndarray:
         """Records ([B] of ``POINTS_3D``) of labels and instances, both int64 [B]."""
         classes = _classes(self.class_table, self.num_classes)
-        ids = content_ids(labels, instances)
-        weight_count = classes.next_drawable.shape[1]
-        row = philox.integers(philox.words(key, philox.INSTANCE, ids, 1)[:, 0], 0, weight_count - 1)
-        sequence = ids
-        if self.viewpoint == "uniform":
-            camera = _uniform_cameras(key, ids)
-        else:
-            words = philox.words(key, philox.VIEW, ids, 2)
-            view = philox.integers(words[:, 1], 0, RING_VIEWS - 1)
-            published = instances < weight_count * RING_VIEWS
-            row = np.where(published, instances // RING_VIEWS, row)
-            view = np.where(published, instances % RING_VIEWS, view)
-            sequence = np.where(published, content_ids(labels, row), ids)
-            camera = _ring_cameras(view, words[:, 0])
+        row, sequence = self._clouds(key, labels, instances)
         row = classes.next_drawable[labels, row]
         records = classes.records[labels]
         records["maps"] *= weights_table()[row][:, None, :]
         records["sequence_low"], records["sequence_high"] = split_id(sequence)
-        records["camera"] = camera
+        records["camera"] = self._cameras(key, labels, instances, view)
         records["focal"], records["distance"] = _FOCAL, _DISTANCE
         return records
 
@@ -116,6 +107,35 @@ class ExFractalDB(Formula):
             identity["class_table"] = _classes(self.class_table, self.num_classes).table.digest()
         return identity
 
+    def _clouds(
+        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]
+    ) -> tuple[Any, NDArray[np.int64]]:
+        """Weight row of each instance, and the id of its random sequence."""
+        ids = content_ids(labels, instances)
+        row = philox.integers(philox.words(key, philox.INSTANCE, ids, 1)[:, 0], 0, len(weights_table()) - 1)
+        if self.viewpoint == "uniform":
+            return row, ids
+        published = instances < self._published()
+        row = np.where(published, instances // RING_VIEWS, row)
+        return row, np.where(published, content_ids(labels, row), ids)
+
+    def _cameras(
+        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int
+    ) -> NDArray[np.float64]:
+        """Cameras [B, 3, 3]."""
+        ids = content_ids(labels, instances)
+        if self.viewpoint == "uniform":
+            return _uniform_cameras(key, ids, view)
+        words = philox.words(key, philox.VIEW, ids, 2, lane=view)
+        place = philox.integers(words[:, 1], 0, RING_VIEWS - 1)
+        if view == 0:
+            place = np.where(instances < self._published(), instances % RING_VIEWS, place)
+        return _ring_cameras(place, words[:, 0])
+
+    def _published(self) -> int:
+        """Pictures of a class in the released dataset, in order of their numbers on the ring."""
+        return len(weights_table()) * RING_VIEWS
+
 
 @dataclass(frozen=True)
 class _Classes:
@@ -126,44 +146,19 @@ class _Classes:
 
 @lru_cache(maxsize=4)
 def _classes(path: str | None, num_classes: int) -> _Classes:
-    table = exfractaldb_table(num_classes) if path is None else load_table(path)
-    if len(table) < num_classes:
-        raise ValueError(
-            f"class_table: received {path!r} with {len(table)} classes; allowed: at least num_classes={num_classes}. "
-            "Pass a larger table or a smaller num_classes."
-        )
-    table = table.head(num_classes)
-    counts = np.diff(table.first)
-    records = np.zeros(num_classes, POINTS_3D)
-    records["num_maps"] = counts
-    classes = np.repeat(np.arange(num_classes), counts)
-    records["maps"][classes, np.arange(counts.sum()) - table.first[classes]] = table.maps
-    records["select"] = alias_table(probabilities(records["maps"]), counts)
-    return _Classes(table, records, _next_drawable(table.drawable))
+    table = exfractaldb_table(num_classes) if path is None else load_classes(path, SPACE, num_classes)
+    return _Classes(table, class_records(table), next_drawable(table.drawable))
 
 
-def probabilities(maps: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Selection probabilities |det| / sum |det| of maps float32 [B, n, 12], as float64 [B, n]; padding has none."""
-    a, b, c, d, e, f, g, h, i = (maps[..., column].astype(np.float64) for column in range(9))
-    determinants = np.abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
-    return determinants / np.add.accumulate(determinants, axis=-1)[..., -1:]
-
-
-def _next_drawable(drawable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """For each class and row, that row if drawable, else the next drawable one, around the end."""
-    rows = drawable.shape[1]
-    twice = np.concatenate([drawable, drawable], axis=1)
-    number = np.where(twice, np.arange(2 * rows), 2 * rows)
-    return np.minimum.accumulate(number[:, ::-1], axis=1)[:, ::-1][:, :rows] % rows
-
-
-def _uniform_cameras(key: philox.Key, ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _uniform_cameras(key: philox.Key, ids: NDArray[np.int64], view: int) -> NDArray[np.float64]:
     """Cameras [B, 3, 3] under rotations uniform on SO(3).
 
     A unit quaternion from two points in the unit disc (Marsaglia 1972): square roots and divisions only, so the same on
     every machine. Of 16 candidate points the first two inside are taken; fewer than two are inside with chance 2e-9.
     """
-    pairs = philox.uniforms(philox.words(key, philox.VIEW, ids, 2 * _PAIRS), -1.0, 1.0).reshape(-1, _PAIRS, 2)
+    pairs = philox.uniforms(philox.words(key, philox.VIEW, ids, 2 * _PAIRS, lane=view), -1.0, 1.0).reshape(
+        -1, _PAIRS, 2
+    )
     norms = pairs[..., 0] * pairs[..., 0] + pairs[..., 1] * pairs[..., 1]
     inside = (norms < 1.0) & (norms > 0.0)
     each = np.arange(len(pairs))
@@ -179,9 +174,9 @@ def _uniform_cameras(key: philox.Key, ids: NDArray[np.int64]) -> NDArray[np.floa
     return np.stack([np.stack(row, axis=-1) for row in (right, up, depth)], axis=-2)
 
 
-def _ring_cameras(view: NDArray[np.int64], jitter: philox.Uint64) -> NDArray[np.float64]:
-    """Cameras [B, 3, 3] on the horizontal ring: angle 30 (view + 1) degrees, jitter uniform in +-pi degrees."""
-    turns = (view + 1) / RING_VIEWS + philox.uniforms(jitter, -1.0, 1.0) * (3.141592653589793 / 360)
+def _ring_cameras(place: NDArray[np.int64], jitter: philox.Uint64) -> NDArray[np.float64]:
+    """Cameras [B, 3, 3] on the horizontal ring: angle 30 (place + 1) degrees, jitter uniform in +-pi degrees."""
+    turns = (place + 1) / RING_VIEWS + philox.uniforms(jitter, -1.0, 1.0) * (3.141592653589793 / 360)
     cosine, sine = cos_sin(turns)
     zero, one = np.zeros_like(cosine), np.ones_like(cosine)
     right, up, depth = (sine, zero, cosine), (zero, one, zero), (cosine, zero, -sine)

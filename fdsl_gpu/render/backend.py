@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 Backend = Literal["numba", "triton"]
 
@@ -33,6 +34,23 @@ def signed_key(key: tuple[int, int]) -> tuple[int, int]:
     """A key as int32 kernel arguments: of one type for every seed, so that a kernel is compiled once for all."""
     low, high = ((word ^ 1 << 31) - (1 << 31) for word in key)
     return low, high
+
+
+def check_tensor(
+    argument: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
+    """Refuse a tensor that a kernel cannot take as it is.
+
+    Raises:
+        ValueError: unless the tensor is contiguous, of this shape and dtype, and on this device.
+    """
+    same_device = tensor.device.type == device.type and device.index in (None, tensor.device.index)
+    if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
+        layout = "contiguous" if tensor.is_contiguous() else "strided"
+        raise ValueError(
+            f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {tensor.device}; allowed: contiguous "
+            f"{dtype} {list(shape)} on {device}. Convert it with .to(...) and .contiguous()."
+        )
 
 
 def load_kernels(name: str) -> ModuleType:

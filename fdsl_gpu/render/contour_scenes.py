@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox
-from fdsl_gpu.records import CONTOUR_SCENE, CONTOURS, CONTOURS_A_SCENE
-from fdsl_gpu.render.backend import Backend, load_kernels
-from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours, check_tensor
+from fdsl_gpu.records import CONTOURS, CONTOURS_A_SCENE
+from fdsl_gpu.render.backend import Backend, check_tensor, load_kernels
+from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 from fdsl_gpu.render.contours import PIXEL_BLOCK, SIDE_BLOCK
 
-_SCENE_WORDS, _CONTOUR_WORDS = CONTOUR_SCENE.itemsize // 4, CONTOURS.itemsize // 4
+_CONTOUR_WORDS = CONTOURS.itemsize // 4
 
 # Of what the fills take at once: sides of a polygon to prepare, and to look at in a row.
 _CORNER_BLOCK, _EDGE_BLOCK = 128, 256
@@ -31,6 +31,7 @@ class ContourScenes:
             polygon, with 0 inside the first; "M3" the inside of its last polygon.
         device: where records, planes and masks live.
         backend: "numba" (CPU) or "triton".
+        contours: N, contours of a record; 32 in ``fdsl_gpu.records.CONTOUR_SCENE``.
 
     Raises:
         TypeError: if a number is not an integer.
@@ -48,10 +49,12 @@ class ContourScenes:
         mask_mode: Literal["M1", "M2", "M3"],
         device: torch.device,
         backend: Backend,
+        contours: int = CONTOURS_A_SCENE,
     ) -> None:
         self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
         self.background = checks.integer("background", background, 0, 255)
         self.mask_mode = checks.choice("mask_mode", mask_mode, ("M1", "M2", "M3"))
+        self.contours = checks.integer("contours", contours, 1, 1024)
         self._stage = ContourVertices(max_vertices=max_vertices, max_lines=max_lines, device=device, backend=backend)
         self.device, self.backend = self._stage.device, self._stage.backend
         self._words = torch.empty(0)
@@ -63,23 +66,22 @@ class ContourScenes:
         """Draw records into planes and masks, every pixel of them.
 
         Args:
-            records: int32 [B, 512], ``fdsl_gpu.records.CONTOUR_SCENE`` as words, contiguous, on the device.
+            records: int32 [B, 20 N], rows of N ``fdsl_gpu.records.CONTOURS`` as words, contiguous, on the device.
             key: from ``philox.dataset_key``.
             planes: uint8 [B, 1, S, S], contiguous, on the device.
             masks: uint8 [B, S, S], contiguous, on the device; None to draw none.
 
         Raises:
-            ValueError: for another shape, layout or device.
-            TypeError: for another dtype.
+            ValueError: for another shape, dtype, layout or device.
         """
         side, batch = self.canvas_size, len(records)
-        check_tensor("records", records, (batch, _SCENE_WORDS), torch.int32, self.device)
+        check_tensor("records", records, (batch, self.contours * _CONTOUR_WORDS), torch.int32, self.device)
         check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
         if masks is not None:
             check_tensor("masks", masks, (batch, side, side), torch.uint8, self.device)
         if not batch:
             return
-        contours = records.view(batch * CONTOURS_A_SCENE, _CONTOUR_WORDS)
+        contours = records.view(batch * self.contours, _CONTOUR_WORDS)
         if self.backend == "numba":
             self._draw_numba(contours, key, planes, masks)
         else:
@@ -92,7 +94,7 @@ class ContourScenes:
         self._reserve(1)
         kernels = self._stage.kernels
         words, greys = self._words.numpy(), self._greys.numpy()
-        for i, scene in enumerate(contours.split(CONTOURS_A_SCENE)):
+        for i, scene in enumerate(contours.split(self.contours)):
             self._stage.fill(scene, key, self._words, self._greys)
             rows, plane = as_contours(scene), planes[i, 0].numpy()
             if masks is not None and self.mask_mode == "M1":
@@ -119,7 +121,7 @@ class ContourScenes:
                 self._canvas,
                 *sizes,
                 side,
-                CONTOURS=CONTOURS_A_SCENE,
+                CONTOURS=self.contours,
                 BLOCK=SIDE_BLOCK,
                 num_warps=SIDE_BLOCK // 32,
                 **options,
@@ -133,7 +135,7 @@ class ContourScenes:
                     pixels,
                     self._stage.rows,
                     self.background,
-                    CONTOURS=CONTOURS_A_SCENE,
+                    CONTOURS=self.contours,
                     BLOCK=PIXEL_BLOCK,
                     **options,
                 )
@@ -158,7 +160,7 @@ class ContourScenes:
             self._canvas,
             *sizes,
             self.canvas_size,
-            CONTOURS=CONTOURS_A_SCENE,
+            CONTOURS=self.contours,
             BLOCK=_EDGE_BLOCK,
             COLUMNS=max(64, 1 << (self.canvas_size - 1).bit_length()),
             **contour_polygon,
@@ -170,7 +172,7 @@ class ContourScenes:
                 self._canvas,
                 *sizes,
                 self.canvas_size,
-                CONTOURS=CONTOURS_A_SCENE,
+                CONTOURS=self.contours,
                 BLOCK=SIDE_BLOCK,
                 num_warps=SIDE_BLOCK // 32,
                 enable_fp_fusion=False,
@@ -184,7 +186,7 @@ class ContourScenes:
         )
 
     def _reserve(self, batch: int) -> None:
-        contours = batch * CONTOURS_A_SCENE
+        contours = batch * self.contours
         if len(self._words) >= contours:
             return
         self._words, self._greys = self._stage.empty(contours)

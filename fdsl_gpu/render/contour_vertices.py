@@ -1,4 +1,4 @@
-"""First stage of the contours primitives: records to vertices and grey levels; and the checks of their launchers."""
+"""First stage of the contours primitives: records to vertices and grey levels."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ContourVertices:
         """Fill buffers from :meth:`empty`; what a record does not use is undefined.
 
         Args:
-            contours: int32 [B, 16], ``fdsl_gpu.records.CONTOURS`` as words, B at least 1.
+            contours: int32 [B, 20], ``fdsl_gpu.records.CONTOURS`` as words, B at least 1.
             key: from ``philox.dataset_key``.
             words: x & 0xffff | y << 16 of every vertex.
             greys: of every line.
@@ -99,24 +99,8 @@ class ContourVertices:
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
-def check_tensor(
-    argument: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
-) -> None:
-    """Raise TypeError or ValueError unless a tensor is contiguous and as stated."""
-    if tensor.dtype != dtype:
-        raise TypeError(f"{argument}: received {tensor.dtype}; allowed: {dtype}. Convert it with .to({dtype}).")
-    if tuple(tensor.shape) != shape or not tensor.is_contiguous():
-        layout = "" if tensor.is_contiguous() else ", not contiguous"
-        raise ValueError(
-            f"{argument}: received shape {tuple(tensor.shape)}{layout}; allowed: {shape}, contiguous. "
-            "Allocate it with that shape."
-        )
-    if tensor.device.type != device.type or device.index not in (None, tensor.device.index):
-        raise ValueError(f"{argument}: received a tensor on {tensor.device}; allowed: {device}. Move it there.")
-
-
 def as_contours(words: Tensor) -> np.ndarray:
-    """The same memory, int32 [..., 16], as [...] of ``CONTOURS``."""
+    """The same memory, int32 [..., 20], as [...] of ``CONTOURS``."""
     return words.numpy().view(records.CONTOURS)[..., 0]
 
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, records
-from fdsl_gpu.render.backend import Backend
-from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours, check_tensor
+from fdsl_gpu.render.backend import Backend, check_tensor
+from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 
 _RECORD_WORDS = records.CONTOURS.itemsize // 4
 
@@ -53,13 +53,12 @@ class Contours:
         """Draw records into planes, every pixel of them.
 
         Args:
-            records: int32 [B, 16], ``fdsl_gpu.records.CONTOURS`` as words, contiguous, on the device.
+            records: int32 [B, 20], ``fdsl_gpu.records.CONTOURS`` as words, contiguous, on the device.
             key: from ``philox.dataset_key``.
             planes: uint8 [B, 1, S, S], contiguous, on the device.
 
         Raises:
-            ValueError: for another shape, layout or device.
-            TypeError: for another dtype.
+            ValueError: for another shape, dtype, layout or device.
         """
         self._check_records(records)
         side = self.canvas_size

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_3D
-from fdsl_gpu.render.backend import load_kernels, signed_key
+from fdsl_gpu.render.backend import check_tensor, load_kernels, signed_key
 
 VALUE = 255
 """Grey of a point."""
@@ -74,8 +74,9 @@ class Points3D:
             ValueError: a shape, dtype, layout or device is not as above.
         """
         batch = len(records)
-        self._check("records", records, torch.int32, (batch, _WORDS))
-        self._check("planes", planes, torch.uint8, (batch, 1, self.canvas_size, self.canvas_size))
+        check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
+        side = self.canvas_size
+        check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
         if batch == 0:
             return
         if self.backend == "numba":
@@ -110,14 +111,4 @@ class Points3D:
                 BLOCKS=-(-ifs.steps_of(self.points) // 8),
                 num_warps=ifs.NUM_WARPS,
                 enable_fp_fusion=False,
-            )
-
-    def _check(self, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-        device = tensor.device
-        same_device = device.type == self.device.type and self.device.index in (None, device.index)
-        if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
-            layout = "contiguous" if tensor.is_contiguous() else "strided"
-            raise ValueError(
-                f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {device}; allowed: contiguous "
-                f"{dtype} {list(shape)} on {self.device}. Convert it with .to(...) and .contiguous()."
             )

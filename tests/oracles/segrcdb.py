@@ -1,4 +1,4 @@
-"""SegRCDB in Pillow: pictures and label masks from given vertices and grey levels, word for word from the specification.
+"""SegRCDB in Pillow: pictures and label masks from given vertices and grey levels, as the specification words it.
 
 A contour is (vertices [K, V, 2], greys [K], category).
 """
