@@ -110,19 +110,19 @@ class FDSLLoader:
     def _start(self) -> Any:
         """Begin an iteration: an iterator over (batch, the position to resume at) that can be closed."""
         dataset, plan = self.dataset, self.dataset.plan()
-        if self._side is None and self._device.type == "cuda":
+        if dataset.device.type == "cuda" and self.prefetch:
+            return StreamAhead(plan, self._allocate, dataset.draw, self.prefetch, self._side_stream())
+        drawn: Iterator[Any] = ((dataset.draw(positions), resume_at) for positions, resume_at in plan)
+        if self._device.type != dataset.device.type:
+            side = self._side_stream() if self._device.type == "cuda" else None
+            drawn = ((send(batch, self._device, side), resume_at) for batch, resume_at in drawn)
+        return ThreadAhead(drawn, self.prefetch) if self.prefetch else drawn
+
+    def _side_stream(self) -> torch.cuda.Stream:
+        if self._side is None:
             # The default priority, 0, is the lowest there is.
             self._side = torch.cuda.Stream(self._device, priority=0)
-        if dataset.device.type == "cuda":
-            if self.prefetch:
-                return StreamAhead(plan, self._allocate, dataset.draw, self.prefetch, self._side)
-            return ((dataset.draw(positions), resume_at) for positions, resume_at in plan)
-        moves = self._device.type != "cpu"
-        drawn = (
-            (send(dataset.draw(positions), self._device, self._side) if moves else dataset.draw(positions), resume_at)
-            for positions, resume_at in plan
-        )
-        return ThreadAhead(drawn, self.prefetch) if self.prefetch else drawn
+        return self._side
 
     def _allocate(self) -> Any:
         return self.dataset.source.empty(self.batch_size)

@@ -30,7 +30,7 @@ _STEPS = 20
 def normal_quantiles() -> NDArray[np.float32]:
     """Quantiles of N(0, 1) at the midpoints of 2**16 equal parts.
 
-    Solves Phi(x) - 1/2 = q by Newton's method, with the series ``Phi(x) - 1/2 = phi(x) (x + x**3 / 3 + x**5 / 15 ...)``.
+    Solves Phi(x) - 1/2 = q by Newton's method, with ``Phi(x) - 1/2 = phi(x) (x + x**3 / 3 + x**5 / 15 + ...)``.
     From 0, below the root, each step stays below it, because Phi is concave there.
 
     Returns:
@@ -55,7 +55,7 @@ def normal_quantiles() -> NDArray[np.float32]:
 
 
 def _exp(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp of -16 .. 0 within 1e-14: the Taylor series of a 32nd part, squared five times."""
+    """Exponential of -16 .. 0 within 1e-14: the Taylor series of a 32nd part, squared five times."""
     x = x * 0.03125
     total = np.ones_like(x)
     for n in range(16, 0, -1):

@@ -123,8 +123,8 @@ class StreamAhead:
         while self._end is None and self.close.alive and len(self._ahead) <= self._depth:
             try:
                 self._ahead.append(self._queue(*next(self._plan)))
-            except Exception as end:
-                self._end = end
+            except Exception as error:
+                self._end = error
         if not self._ahead:
             end, self._end = self._end or StopIteration(), StopIteration()
             raise end

@@ -79,7 +79,10 @@ class Presenter:
     ) -> None:
         self.canvas_size = checks.integer("canvas_size", canvas_size, 1, MAX_SIZE)
         self.image_size = checks.integer("image_size", image_size, 1, MAX_SIZE)
-        self.planes, self.channels = checks.choice("planes", planes, (1, 3)), checks.choice("channels", channels, (1, 3))
+        self.planes, self.channels = (
+            checks.choice("planes", planes, (1, 3)),
+            checks.choice("channels", channels, (1, 3)),
+        )
         self.dtype = dtype
         self.operations = checks.integer("operations", operations, 0, MAX_OPERATIONS)
         self._mode = _MODES[checks.choice("erase_mode", erase_mode, _MODES)]
@@ -100,7 +103,7 @@ class Presenter:
             del arrays["max_taps"]
             self._tensors = {name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
             self._tensors |= {"table": table.to(self.device), "noise": noise.to(self.device)}
-            self._scratch = (torch.empty(0),) * 3
+            self._scratch: tuple[Tensor, ...] = (torch.empty(0),) * 3
             self._packed_fill = self._fill[0] | self._fill[1] << 8 | self._fill[2] << 16
 
     def empty(
@@ -142,8 +145,8 @@ class Presenter:
         if not (fits and same_device):
             raise ValueError(
                 f"presentations: received {presentations.dtype} {list(presentations.shape)} with strides "
-                f"{presentations.stride()} on {device}; allowed: contiguous torch.int32 {list(shape)} on {self.device}. "
-                "Make it with fdsl_gpu.records.as_words."
+                f"{presentations.stride()} on {device}; allowed: contiguous torch.int32 {list(shape)} on {self.device}."
+                " Make it with fdsl_gpu.records.as_words."
             )
 
     def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> dict[str, Any]:
@@ -223,9 +226,16 @@ class Presenter:
             )
             for slot in range(self.operations):
                 augment.tabulate[(batch, 3)](
-                    presentations, reals, pictures, t["quotients"], tables, slot,
-                    SIZE=width, BLOCK=augment.BLOCK, **options,
-                )  # fmt: skip
+                    presentations,
+                    reals,
+                    pictures,
+                    t["quotients"],
+                    tables,
+                    slot,
+                    SIZE=width,
+                    BLOCK=augment.BLOCK,
+                    **options,
+                )
                 block, grid = tiles(width, width, augment.APPLY_BLOCK)
                 augment.apply[(batch, *grid)](
                     presentations, reals, pictures, tables, slot, self._packed_fill, SIZE=width, **block, **options
@@ -233,13 +243,27 @@ class Presenter:
             packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
             block, grid = tiles(width, width * self.channels if packed else width)
             erase.write[(batch, *grid)](
-                presentations, pictures, tables, t["table"], t["noise"], words, *words.stride(),
-                self.operations, 0 if len(t["noise"]) == 1 else t["noise"].shape[1], *signed_key(key),
-                SIZE=width, CHANNELS=self.channels, TABLE=self.dtype != torch.uint8, PACKED=packed,
-                MODE=self._mode, STREAM=philox.ERASE, **block, **options,
-            )  # fmt: skip
+                presentations,
+                pictures,
+                tables,
+                t["table"],
+                t["noise"],
+                words,
+                *words.stride(),
+                self.operations,
+                0 if len(t["noise"]) == 1 else t["noise"].shape[1],
+                *signed_key(key),
+                SIZE=width,
+                CHANNELS=self.channels,
+                TABLE=self.dtype != torch.uint8,
+                PACKED=packed,
+                MODE=self._mode,
+                STREAM=philox.ERASE,
+                **block,
+                **options,
+            )
 
-    def _reserve(self, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _reserve(self, batch: int) -> tuple[Tensor, ...]:
         """Scratch memory of the kernels: bytes between the passes, pictures, tables."""
         if len(self._scratch[0]) < batch:
             width = self.image_size

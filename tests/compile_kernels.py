@@ -8,7 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-KERNEL_FILES = ["background", "augment", "contour", "crop", "density", "erase", "fractal_scene", "ifs", "ifs_2d", "polygon", "write_out"]
+KERNEL_FILES = [
+    "augment",
+    "background",
+    "contour",
+    "crop",
+    "density",
+    "erase",
+    "fractal_scene",
+    "ifs",
+    "ifs_2d",
+    "polygon",
+    "write_out",
+]
 TARGETS = ["sm_80", "sm_90", "gfx942"]
 
 

@@ -125,11 +125,11 @@ def test_class_table_gives_the_classes_and_is_part_of_the_identity(tmp_path, shi
     formula = FractalDB(num_classes=3, class_table=str(path))
     np.testing.assert_array_equal(draw(formula, 2, [0, 500]), draw(FractalDB(), 2, [0, 500]))
     assert formula.fingerprint()["class_table"] == shipped.head(3).maps_digest()
-    with pytest.raises(ValueError, match="class_table: .*3 classes.*num_classes=4"):
+    with pytest.raises(ValueError, match=r"class_table: .*3 classes.*num_classes=4"):
         FractalDB(num_classes=4, class_table=str(path))
-    with pytest.raises(ValueError, match="class_table: .*classes of FractalDB; allowed: classes of ExFractalDB"):
+    with pytest.raises(ValueError, match=r"class_table: .*classes of FractalDB; allowed: classes of ExFractalDB"):
         ExFractalDB(num_classes=3, class_table=str(path))
-    with pytest.raises(ValueError, match="class_table: .*classes of ExFractalDB; allowed: classes of FractalDB"):
+    with pytest.raises(ValueError, match=r"class_table: .*classes of ExFractalDB; allowed: classes of FractalDB"):
         FractalDB(num_classes=3, class_table=str(builtin("exfractaldb-1k")))
 
 

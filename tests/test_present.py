@@ -1,4 +1,4 @@
-"""Presentations: exactly Pillow's crops and operations, affine maps within a bound, erasing, both twins."""
+"""Presentations on a CPU: exactly Pillow's crops and operations, affine maps within a bound, erasing, layouts."""
 
 import re
 from statistics import NormalDist
@@ -60,7 +60,9 @@ def affine_matrix(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def operation(name: str, rng: np.random.Generator, size: int) -> dict:
     values = {"kind": NAMES[name], "factor": rng.uniform(0.05, 2.0), "bicubic": rng.integers(0, 2)}
-    values["level"] = {"Posterize": rng.integers(0, 9), "Solarize": rng.integers(0, 257)}.get(name, rng.integers(0, 111))
+    values["level"] = {"Posterize": rng.integers(0, 9), "Solarize": rng.integers(0, 257)}.get(
+        name, rng.integers(0, 111)
+    )
     values["matrix"] = affine_matrix(rng, size)
     return values
 
@@ -120,12 +122,18 @@ def test_crops_are_pillows(side, size, planes, flips):
     rng = np.random.default_rng(side)
     batch = np.concatenate([pictures(side, planes, seed) for seed in range(4)])
     records = drawn(rng, len(batch), side, size, planes, names=["Invert"])
-    records["operations"], records["num_erasures"], records["flips"] = np.zeros((), records["operations"].dtype), 0, flips
+    records["operations"], records["num_erasures"], records["flips"] = (
+        np.zeros((), records["operations"].dtype),
+        0,
+        flips,
+    )
     records[0]["height"] = records[0]["width"] = min(size, side)
     records[0]["top"], records[0]["left"] = 0, max(side - size, 0)
     out = run(batch, records, size, **BYTES).numpy()
     for image, picture, record in zip(out, batch, records, strict=True):
-        np.testing.assert_array_equal(image, np.asarray(oracle.crop(oracle.picture(picture), record, size)).transpose(2, 0, 1))
+        np.testing.assert_array_equal(
+            image, np.asarray(oracle.crop(oracle.picture(picture), record, size)).transpose(2, 0, 1)
+        )
 
 
 @pytest.mark.parametrize("planes", [1, 3])
@@ -236,74 +244,6 @@ def test_batches_are_the_bytes_normalised_in_any_layout(dtype, layout, normalize
             out = LAYOUTS[layout](len(batch), channels, 27, dtype, byte)
             run(batch, records, 27, channels=channels, dtype=dtype, normalize=normalize, out=out)
             assert torch.equal(out, expected)
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_twins_do_the_same_operation(interpreter, name):
-    rng = np.random.default_rng(5)
-    for planes in (1, 3):
-        batch = pictures(19, planes)[[0, 4]]
-        records = blank(len(batch), 19, planes)
-        for bicubic, record in enumerate(records):
-            put(record, 0, {**operation(name, rng, 19), "bicubic": bicubic}, planes)
-        outs = [run(batch, records, 19, backend, operations=1, **BYTES) for backend in ("numba", "triton")]
-        assert torch.equal(*outs)
-
-
-@pytest.mark.parametrize(
-    ("planes", "channels", "layout", "mode"),
-    [
-        (1, 3, "contiguous", "pixel"),
-        (3, 3, "channels_last", "pixel"),
-        (3, 1, "window", "rand"),
-        (1, 1, "batch_last", "const"),
-    ],
-)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8], ids=str)
-def test_twins_write_the_same_bytes(interpreter, dtype, planes, channels, layout, mode):
-    rng = np.random.default_rng(6)
-    batch = pictures(24, planes)[[0, 4]]
-    records = drawn(rng, len(batch), 24, 14, planes)
-    records["num_erasures"] = [2, 1]
-    options = {"channels": channels, "dtype": dtype, "erase_mode": mode, "operations": 1}
-    options["normalize"] = None if dtype == torch.uint8 else "imagenet"
-    outs = [LAYOUTS[layout](len(batch), channels, 14, dtype, 0xFF) for _ in range(2)]
-    for backend, out in zip(("numba", "triton"), outs, strict=True):
-        run(batch, records, 14, backend, out=out, **options)
-    whole = [out if out._base is None else out._base for out in outs]
-    assert torch.equal(*(tensor.view(torch.uint8) for tensor in whole))
-
-
-@pytest.mark.parametrize("planes", [1, 3])
-@pytest.mark.parametrize(("side", "size"), [(30, 11), (12, 23), (9, 9), (1, 3), (5, 1)])
-def test_twins_crop_alike(interpreter, side, size, planes):
-    batch = pictures(side, planes)[[0, 3, 4]]
-    records = drawn(np.random.default_rng(side), len(batch), side, size, planes)
-    records[0]["top"] = records[0]["left"] = 0
-    records[0]["height"], records[0]["width"] = side, max(side // 3, 1)
-    records["num_erasures"] = 0
-    outs = [run(batch, records, size, backend, operations=0, **BYTES) for backend in ("numba", "triton")]
-    assert torch.equal(*outs)
-
-
-@pytest.mark.parametrize("fill", [FILL, GREY], ids=["colour", "grey"])
-@pytest.mark.parametrize("planes", [1, 3])
-def test_twins_do_the_same_sequences(interpreter, planes, fill):
-    batch = pictures(17, planes)[[0, 1, 4]]
-    records = drawn(np.random.default_rng(8), len(batch), 17, 15, planes, fill=fill)
-    outs = [run(batch, records, 15, backend, fill=fill) for backend in ("numba", "triton")]
-    assert torch.equal(*outs)
-
-
-def test_scratch_of_the_kernels_is_reused_and_grows(interpreter):
-    present = Presenter(12, 8, 1, backend="triton", operations=2, **BYTES)
-    batch = pictures(12, 1)
-    records = drawn(np.random.default_rng(9), len(batch), 12, 8, 1)
-    expected = run(batch, records, 8, operations=2, **BYTES)
-    for count in (2, 5, 0, 1):
-        out = present.empty(count)
-        present(torch.from_numpy(batch[:count]), torch.from_numpy(as_words(records[:count])), KEY, out)
-        assert torch.equal(out, expected[:count])
 
 
 def test_normal_quantiles_are_the_normal_laws():

@@ -51,7 +51,7 @@ def test_law_in_the_files_is_that_of_the_kernels():
         "lanes": ifs_2d.LANES,
         "warmup": ifs_2d.WARMUP,
     }
-    assert search_2d.MIN_PIXELS == np.ceil(0.2 * 512**2)
+    assert np.ceil(0.2 * 512**2) == search_2d.MIN_PIXELS
 
 
 def test_shipped_table_is_what_a_search_finds(shipped, found):

@@ -84,10 +84,7 @@ def _finish(
     STREAM: tl.constexpr,
 ):
     """Normalise int32 bytes, erase, store."""
-    if TABLE:
-        word = tl.load(table_ptr + (channel * 256 + byte))
-    else:
-        word = byte.to(tl.uint8)
+    word = tl.load(table_ptr + (channel * 256 + byte)) if TABLE else byte.to(tl.uint8)
     if tl.max(tl.max(number, axis=1), axis=0) >= 0:
         if MODE == PIXEL:
             entry = _noise(record_ptr, y * SIZE + x, channel, k0, k1, STREAM)
@@ -151,9 +148,24 @@ def write(
         offsets = plane * PIXELS + (y * SIZE + column)
         byte = look_up(picture_ptr, pending_ptr + plane * 256, offsets, inside, fresh)
         _finish(
-            row_ptr + x, byte, table_ptr, record_ptr, noise_ptr, noise_stride, number, column, y, channel, k0, k1,
-            inside, SIZE, TABLE, MODE, STREAM,
-        )  # fmt: skip
+            row_ptr + x,
+            byte,
+            table_ptr,
+            record_ptr,
+            noise_ptr,
+            noise_stride,
+            number,
+            column,
+            y,
+            channel,
+            k0,
+            k1,
+            inside,
+            SIZE,
+            TABLE,
+            MODE,
+            STREAM,
+        )
     else:
         inside = (y < SIZE) & (x < SIZE)
         number = _erasure(record_ptr, x, y)
@@ -161,15 +173,29 @@ def write(
         for channel in tl.static_range(CHANNELS):
             plane = tl.where(planes == 3, channel, 0)
             byte = look_up(picture_ptr + plane * PIXELS, pending_ptr + plane * 256, offsets, inside, fresh)
-            if CHANNELS == 1:
-                if planes == 3:
-                    green = look_up(picture_ptr + PIXELS, pending_ptr + 256, offsets, inside, fresh)
-                    blue = look_up(picture_ptr + 2 * PIXELS, pending_ptr + 512, offsets, inside, fresh)
-                    byte = luma(byte, green, blue)
+            if CHANNELS == 1 and planes == 3:
+                green = look_up(picture_ptr + PIXELS, pending_ptr + 256, offsets, inside, fresh)
+                blue = look_up(picture_ptr + 2 * PIXELS, pending_ptr + 512, offsets, inside, fresh)
+                byte = luma(byte, green, blue)
             _finish(
-                row_ptr + (x * stride_w + channel * stride_c), byte, table_ptr, record_ptr, noise_ptr, noise_stride,
-                number, x, y, channel, k0, k1, inside, SIZE, TABLE, MODE, STREAM,
-            )  # fmt: skip
+                row_ptr + (x * stride_w + channel * stride_c),
+                byte,
+                table_ptr,
+                record_ptr,
+                noise_ptr,
+                noise_stride,
+                number,
+                x,
+                y,
+                channel,
+                k0,
+                k1,
+                inside,
+                SIZE,
+                TABLE,
+                MODE,
+                STREAM,
+            )
 
 
 def _write(word: str, channels: int, mode: int, packed: bool = False) -> tuple[dict, dict]:

@@ -8,6 +8,10 @@ one IEEE float32 operation, in the written order, never fused):
    drawn, except those of lane 0: the published chain draws its transient, which stretches the picture's box, once. In
    order of emission the origin is number 0, and step s of lane l is number 1 + s for lane 0 before the warm-up ends,
    and 1 + WARMUP + (s - WARMUP) LANES + l after it; exactly the numbers below ``POINTS`` are drawn.
+   Measured against the long chain (200 accepted systems under 3 of the released weights, 200,000 points, 362 px; a
+   second long chain in brackets): with a warm-up of 16 steps the share of covered pixels differs by -0.0008 +- 0.0009
+   (-0.0002 +- 0.0008), the median edge of the box by 5.9 pixels (5.7), histograms of 32 x 32 cells by 0.0238 of the
+   points (0.0237). More steps change nothing; without a warm-up the histograms differ by 0.0249.
 2. Selection. Step s of lane l takes half (s, l) of a table that all images of all datasets share, as the released
    generator, which seeds its chain anew for every picture, shares one sequence; the half is looked up in the record's
    alias table.

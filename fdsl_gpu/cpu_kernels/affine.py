@@ -67,7 +67,7 @@ def _cubic_word(word, d):
 
 @njit(nogil=True, cache=True)
 def _pack_squares(plane, size, packed):
-    """Word [y, x] of ``packed`` [size + 1, size + 1]: input (y - 1, x - 1), its right, its lower, both; edges repeated."""
+    """Word [y, x] of ``packed`` [size + 1, size + 1]: input (y - 1, x - 1), its right, lower, both; edges repeated."""
     for y in range(size + 1):
         above = plane[max(y - 1, 0) * size :][:size]
         below = plane[min(y, size - 1) * size :][:size]

@@ -108,7 +108,7 @@ def _operation_table(kind, level, factor, counts, quotients, out):
         _stretch(counts, quotients, out)
     elif kind == EQUALIZE:
         _equalize(counts, out)
-    elif kind == CONTRAST or kind == BRIGHTNESS:
+    elif kind in (CONTRAST, BRIGHTNESS):
         grey = _mean(counts) if kind == CONTRAST else 0
         for v in range(256):
             out[v] = _blend(np.int32(grey), np.int32(v), factor)
@@ -144,7 +144,7 @@ def _compose(words, reals, at, picture, planes, tables, grey, quotients):
     kind, level, factor = words[at + _KIND], words[at + _LEVEL], reals[at + _FACTOR]
     counts, current = np.zeros(256, np.int64), np.zeros(256, np.int64)
     operation = np.empty(256, np.uint8)
-    statistics = kind == AUTO_CONTRAST or kind == EQUALIZE or kind == CONTRAST
+    statistics = kind in (AUTO_CONTRAST, EQUALIZE, CONTRAST)
     if kind == CONTRAST and planes == 3:
         for c in range(3):
             flush(picture[c], tables[c])
@@ -192,7 +192,7 @@ def _sharpen(plane, size, factor, out):
 
 @njit(nogil=True, cache=True)
 def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, fill, quotients):
-    """The operations of one record on flat pictures uint8 [2, 3, size * size]: (which one is the result, its planes)."""
+    """The operations of one record on flat pictures uint8 [2, 3, size * size]: (which is the result, its planes)."""
     side = 0
     for c in range(3):
         for v in range(256):
@@ -203,7 +203,7 @@ def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, 
         picture, other = pictures[side], pictures[1 - side]
         if kind == 0 or (kind == COLOR and planes == 1):
             continue
-        if kind != COLOR and kind != SHARPNESS and kind != AFFINE:
+        if kind not in (COLOR, SHARPNESS, AFFINE):
             _compose(words, reals, at, picture, planes, tables, grey, quotients)
             continue
         for c in range(planes):

@@ -1,10 +1,10 @@
 """The last write with RandomErasing for numba, the twin of ``triton_kernels.erase``.
 
 Pictures are looked up in their pending tables and the normalisation in one step, and stored as
-``fdsl_gpu.cpu_kernels.write_out`` does. Then rectangles are overwritten, in order, with words of a table of normal numbers (``fdsl_gpu.noise``).
-Pixel i = row * W + column of channel c takes 16-bit half ``i & 7`` (low half of word 0 first) of the Philox block with
-counter (i >> 3, c + (view << 8), id low, stream << 24 | id high); where a rectangle has one number a channel, i is the
-rectangle's number.
+``fdsl_gpu.cpu_kernels.write_out`` does. Then rectangles are overwritten, in order, with words of a table of normal
+numbers (``fdsl_gpu.noise``). Pixel i = row * W + column of channel c takes 16-bit half ``i & 7`` (low half of word 0
+first) of the Philox block with counter (i >> 3, c + (view << 8), id low, stream << 24 | id high); where a rectangle has
+one number a channel, i is the rectangle's number.
 """
 
 import numpy as np
@@ -72,7 +72,9 @@ def _erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_
 
 
 @njit(nogil=True, cache=True)
-def _write(picture, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row):
+def _write(
+    picture, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row
+):
     """Look a picture up in its pending tables and the table of the batch, which ``written`` takes together."""
     flat = picture.reshape(3, size * size)
     if out.itemsize == 1 or planes > channels:
@@ -81,9 +83,7 @@ def _write(picture, planes, size, table, tables, written, grey, out, start, stri
             flush(flat[c], tables[c])
     if planes > channels:
         luma(flat, grey)
-        write_picture(
-            grey.reshape(1, size, size), size, table, out, start, stride_c, stride_h, stride_w, channels, row
-        )
+        write_picture(grey.reshape(1, size, size), size, table, out, start, stride_c, stride_h, stride_w, channels, row)
         return
     for c in range(channels):
         pending = tables[c if planes > 1 else 0]

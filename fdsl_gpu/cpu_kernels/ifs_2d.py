@@ -64,7 +64,7 @@ def _make_trajectories(of):
 
     @njit(nogil=True)
     def trajectories(record, halves, cloud):
-        """Fill rows 1, 2, ... of ``cloud`` float32 [(1 + steps) * 2 * LANES] from row 0 and ``halves`` [steps, LANES]."""
+        """Fill ``cloud`` float32 [(1 + steps) * 2 * LANES] from its row 0 on, with ``halves`` uint16 [steps, LANES]."""
         num_maps, t, maps = np.int32(record.num_maps), record.select, record.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
         a, b, e = _column(maps, 0), _column(maps, 1), _column(maps, 4)
@@ -168,7 +168,10 @@ def _plot(record, halves, points, size, numbered, cloud, cells, bits, canvas):
 
 @njit(nogil=True)
 def _spread_bits(canvas, size, rendering, line, levels):
-    """Fill ``levels`` uint8 [S, S] with 127 where a point is, or its 3x3 block; ``line`` uint64 [9 pitch / 64] is scratch."""
+    """Fill ``levels`` uint8 [S, S] with 127 where a point is, or its 3x3 block.
+
+    ``line`` uint64 [9 pitch / 64] is scratch.
+    """
     words, rows = _pitch(size) // 64, canvas.view(np.uint64)
     eights, row_bits = line[words : 9 * words], line[:words]
     row_bytes, row_levels = row_bits.view(np.uint8), eights.view(np.uint8)
@@ -294,7 +297,8 @@ def draw_2d(records, halves, palette, planes, k0, k1, stream, points, rendering)
     pitch = _pitch(size)
     # One cell more, for points outside, and whole 64-bit words.
     canvas = np.empty((size + _MARGIN) * pitch + 1 if color else (size + _MARGIN) * (pitch // 32) + 2, np.int32)
-    cloud, cells, bits = np.empty((_STEPS + 1) * _ROW, np.float32), np.empty(LANES, np.uint32), np.empty(LANES, np.int32)
+    cloud = np.empty((_STEPS + 1) * _ROW, np.float32)
+    cells, bits = np.empty(LANES, np.uint32), np.empty(LANES, np.int32)
     line = np.empty(pitch // 2, np.uint64)
     levels = np.zeros((size * size + 7) // 8 * 8, np.uint8)
     eights = levels.view(np.uint64)

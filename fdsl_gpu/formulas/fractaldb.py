@@ -96,7 +96,8 @@ class FractalDB(Formula):
         classes = self._classes()
         row, mirror, pattern = self._choices(key, labels, instances)
         row = classes.next_drawable[labels, row]
-        records = classes.records[labels]
+        # An eighth of the cost of an index.
+        records = classes.records.take(labels)
         records["maps"] *= fractaldb_weights(self.weight_step)[row][:, None, :]
         records["pattern_low"], records["pattern_high"] = split_id(content_ids(labels, pattern))
         records["view"] = view

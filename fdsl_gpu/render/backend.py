@@ -48,8 +48,8 @@ def check_tensor(
     if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
         layout = "contiguous" if tensor.is_contiguous() else "strided"
         raise ValueError(
-            f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {tensor.device}; allowed: contiguous "
-            f"{dtype} {list(shape)} on {device}. Convert it with .to(...) and .contiguous()."
+            f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {tensor.device}; allowed: "
+            f"contiguous {dtype} {list(shape)} on {device}. Convert it with .to(...) and .contiguous()."
         )
 
 

@@ -54,9 +54,10 @@ class ContourScenes:
         self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
         self.background = checks.integer("background", background, 0, 255)
         self.mask_mode = checks.choice("mask_mode", mask_mode, ("M1", "M2", "M3"))
-        self.contours = checks.integer("contours", contours, 1, 1024)
         self._stage = ContourVertices(max_vertices=max_vertices, max_lines=max_lines, device=device, backend=backend)
         self.device, self.backend = self._stage.device, self._stage.backend
+        # The canvas of the Triton twin has 23 bits for the number of a line among those of all contours.
+        self.contours = checks.integer("contours", contours, 1, min(1024, (2**23 - 1) // self._stage.rows))
         self._words = torch.empty(0)
         self._greys = torch.empty(0)
         self._canvas = torch.empty(0)

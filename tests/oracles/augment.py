@@ -1,4 +1,4 @@
-"""Presentations by Pillow and timm, one picture at a time; affine maps also written out in float32; erasing in NumPy."""
+"""Presentations by Pillow and timm, one picture at a time; affine maps also in float32; erasing in NumPy."""
 
 from statistics import NormalDist
 

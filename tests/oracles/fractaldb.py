@@ -66,10 +66,10 @@ def color(number):
     return tuple(math.floor(255 * value + 1e-9) for value in components)
 
 
-def half(step, lane):
-    """The 16 bits that select the map of one step of one lane."""
-    words = philox.philox4x32((step >> 3, lane, 0, philox.CHAIN << 24), (0, 0))
-    return int(words[(step & 7) >> 1]) >> 16 * (step & 1) & 0xFFFF
+def halves(step):
+    """The 16 bits that select the map of one step of each lane."""
+    words = philox.philox4x32((step >> 3, np.arange(LANES), 0, philox.CHAIN << 24), (0, 0))
+    return [int(word) >> 16 * (step & 1) & 0xFFFF for word in words[(step & 7) >> 1]]
 
 
 def select(record, bits):
@@ -86,8 +86,8 @@ def lane_points(record, points, real=np.float32):
     maps = record["maps"].astype(real)
     step = 0
     while len(emitted) < points:
-        for lane in range(LANES if points > WARMUP + 1 else 1):
-            a, b, c, d, e, f = maps[select(record, half(step, lane))]
+        for lane, bits in enumerate(halves(step)[: LANES if points > WARMUP + 1 else 1]):
+            a, b, c, d, e, f = maps[select(record, bits)]
             x, y = states[lane]
             states[lane] = ((a * x + b * y) + e, (c * x + d * y) + f)
         emitted += states if step >= WARMUP else states[:1]
