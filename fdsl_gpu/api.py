@@ -8,9 +8,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from fdsl_gpu import checks, philox, registry
+from fdsl_gpu.arguments import AnyDataset
 from fdsl_gpu.describe import describe
 from fdsl_gpu.formulas.base import Formula
-from fdsl_gpu.source import AnyDataset, Source
+from fdsl_gpu.source import Source
 
 
 def render(

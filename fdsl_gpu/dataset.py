@@ -1,21 +1,21 @@
-"""The datasets: an endless stream of labelled batches, and the same positions by index."""
+"""FDSLDataset: an endless stream of labelled batches."""
 
 from __future__ import annotations
 
 import itertools
-import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from fdsl_gpu import checks
+from fdsl_gpu.arguments import AnyDataset
 from fdsl_gpu.augment import Recipe
-from fdsl_gpu.source import AnyDataset, Source
+from fdsl_gpu.source import Source, samples_of
 from fdsl_gpu.stream import MAX_POSITION, World, batches
 from fdsl_gpu.write_out import Normalize
 
@@ -63,6 +63,9 @@ class FDSLDataset(IterableDataset[Sample]):
         mode: "canvas" draws on the native canvas, then crops and resizes with antialiasing, as published recipes do;
             "vector" draws at the image size and folds crop and flips into the geometry. That is sharper and faster,
             and another dataset: strokes stay one pixel wide, and a crop of points shows fewer of them.
+        transform: your own batched transform, called with the finished images [B, C, H, W] on their device, such as
+            kornia's or torchvision's v2; what it returns is delivered. It is no part of the state, and its random
+            numbers are its own.
         views: n > 1 yields a list of n tensors of images, independent views of the same instances: cameras of one
             3-D fractal, patterns or jitters of a 2-D one, and crops where ``augment`` is given.
         return_masks: for SegRCDB, whose pictures have label masks in place of labels: False leaves them out.
@@ -112,6 +115,7 @@ class FDSLDataset(IterableDataset[Sample]):
         augment: str | Recipe | None = None,
         repeats: int | None = None,
         mode: Literal["canvas", "vector"] = "canvas",
+        transform: Callable[[Tensor], Tensor] | None = None,
         views: int = 1,
         return_masks: bool | None = None,
         mask_dtype: torch.dtype = torch.int64,
@@ -133,6 +137,7 @@ class FDSLDataset(IterableDataset[Sample]):
             augment=augment,
             repeats=repeats,
             mode=mode,
+            transform=transform,
             views=views,
             return_masks=return_masks,
             mask_dtype=mask_dtype,
@@ -319,61 +324,9 @@ class FDSLDataset(IterableDataset[Sample]):
     def _samples(self, plan: Iterator[tuple[NDArray[np.int64], int]]) -> Iterator[Any]:
         while block := list(itertools.islice(plan, _BLOCK)):
             batch = self.source.batch(np.concatenate([positions for positions, _ in block]), self.return_ids)
-            for (_, after), sample in zip(block, _samples(batch), strict=True):
+            for (_, after), sample in zip(block, samples_of(batch), strict=True):
                 self._position = after
                 yield sample
-
-
-class FDSLMapDataset(Dataset[Any]):
-    """The same positions by index, for samplers: ``dataset[p]`` is what ``FDSLDataset`` delivers at position p.
-
-    Args:
-        dataset: as for :class:`FDSLDataset`.
-        size: number of samples, and so ``len``.
-        return_ids: also return the content id.
-        **keywords: as for :class:`FDSLDataset`: image_size, device, seed, dtype, normalize, ...
-
-    Example:
-        >>> image, label = FDSLMapDataset("rcdb-1k", size=1000, image_size=64, device="cpu")[17]
-    """
-
-    def __init__(self, dataset: AnyDataset, size: int, *, return_ids: bool = False, **keywords: Any) -> None:
-        self.source = Source(dataset, **keywords)
-        self.size = checks.integer("size", size, 1, MAX_POSITION)
-        self.return_ids = return_ids
-        self.epoch = 0
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; labels are 0 .. num_classes - 1."""
-        return self.source.num_classes
-
-    def __len__(self) -> int:
-        return self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Present the same pictures afresh: with ``augment``, each epoch draws presentations of its own."""
-        self.epoch = checks.integer("epoch", epoch, 0)
-
-    def locate(self, indices: ArrayLike) -> tuple[NDArray[np.int64], ...]:
-        """What stands at indices, as :meth:`FDSLDataset.locate` tells it of positions."""
-        return self.source.locate(indices, self.epoch * self.size)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: list[int]) -> list[Any]:
-        """Several samples in one drawing; DataLoader's fetcher calls this."""
-        if get_worker_info() is not None and self.source.device.type == "cuda":
-            raise RuntimeError(
-                "device: received 'cuda' in a DataLoader worker; pass num_workers=0, or device='cpu' to the dataset."
-            )
-        indices = [operator.index(index) for index in indices]
-        for index in indices:
-            if not -self.size <= index < self.size:
-                raise IndexError(f"index: received {index}; allowed: [{-self.size}, {self.size - 1}]")
-        positions = np.asarray(indices, np.int64) % self.size
-        return list(_samples(self.source.batch(positions, self.return_ids, presented_before=self.epoch * self.size)))
 
 
 def _check_out(out: Any, like: Tensor | list[Tensor], batch_size: int, layout: torch.memory_format) -> None:
@@ -389,14 +342,3 @@ def _check_out(out: Any, like: Tensor | list[Tensor], batch_size: int, layout: t
                 f"out: received {received!r}; allowed: {shape}, {example.dtype}, on {example.device}, {layout}. "
                 "Make it with torch.empty and the dataset's settings."
             )
-
-
-def _samples(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
-    """The samples of a batch: images and other tensors by row, a list of views as a list, numbers as int."""
-    columns: list[Iterable[Any]] = []
-    for part in batch:
-        if isinstance(part, list):
-            columns.append(map(list, zip(*part, strict=True)))
-        else:
-            columns.append(part.tolist() if part.ndim == 1 else part)
-    return zip(*columns, strict=True)

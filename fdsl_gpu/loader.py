@@ -10,9 +10,9 @@ import torch
 
 from fdsl_gpu import checks
 from fdsl_gpu.agreement import check_ranks_agree
+from fdsl_gpu.arguments import resolve_device
 from fdsl_gpu.dataset import FDSLDataset, Sample
 from fdsl_gpu.prefetch import Arriving, StreamAhead, ThreadAhead, send
-from fdsl_gpu.source import resolve_device
 
 
 class FDSLLoader:

@@ -87,7 +87,7 @@ def gallery(
     for name in names:
         target = formula(name).TARGET
         labels = np.arange(columns) if target == "label" else np.zeros(columns, np.int64)
-        instances = np.full(columns, _FRESH) + (0 if target == "label" else np.arange(columns))
+        instances = np.full(columns, _FRESH, np.int64) + (0 if target == "label" else np.arange(columns))
         tiles = _pictures(name, labels, instances, settings)
         rows.append(
             np.concatenate(np.split(tiles, tiles.shape[2] // image_size, axis=2), axis=1).reshape(

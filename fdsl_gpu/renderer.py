@@ -172,7 +172,9 @@ class Renderer:
             view: which view of the instances.
         """
         records = self.formula.draw(self.key, labels, instances, view)
-        presented = None if presentations is None else self._present(records, presentations, view)
+        presented = None
+        if self.recipe is not None and presentations is not None:
+            presented = self._present(self.recipe, records, presentations, view)
         if out is None:
             out = self.empty(len(records))
         if self._process != os.getpid():
@@ -184,11 +186,11 @@ class Renderer:
                 self._draw_on_stream(_words(records), presented, out, masks)
         return out
 
-    def _present(self, records: np.ndarray, presentations: NDArray[np.int64], view: int) -> Tensor:
+    def _present(self, recipe: Recipe, records: np.ndarray, presentations: NDArray[np.int64], view: int) -> Tensor:
         """Words of how the recipe presents the records; in vector mode these are moved into their crops."""
         side = self._vector_canvas or self.formula.canvas_size
         image_size, planes = self._write_out["image_size"], self.formula.planes
-        presented = draw_presentations(self.recipe, self.key, presentations, side, image_size, planes, view)
+        presented = draw_presentations(recipe, self.key, presentations, side, image_size, planes, view)
         if self._vector_canvas is not None:
             vector.fold(self.formula, records, presented, side)
         return _words(presented)
@@ -246,10 +248,10 @@ class Renderer:
         if self.recipe is None:
             return None
         operations, erasing = self.recipe.rand_augment, self.recipe.erasing
-        sizes = {"canvas_size": self.formula.canvas_size, "planes": self.formula.planes}
-        settings = {name: value for name, value in self._write_out.items() if name != "interpolation"}
+        settings: dict[str, Any] = {name: value for name, value in self._write_out.items() if name != "interpolation"}
         return Presenter(
-            **sizes,
+            self.formula.canvas_size,
+            planes=self.formula.planes,
             **settings,
             operations=operations.num_operations if operations else 0,
             fill=operations.fill if operations else (0, 0, 0),

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
-import os
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from fdsl_gpu import checks, philox, registry
+from fdsl_gpu import arguments, checks, philox
+from fdsl_gpu.arguments import AnyDataset
 from fdsl_gpu.augment import Recipe, recipe
-from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, Formula, content_ids
+from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, content_ids
 from fdsl_gpu.renderer import Renderer
 from fdsl_gpu.stream import MAX_POSITION, VALIDATION, MixedOrder, Order, repeated
-from fdsl_gpu.vector import PRIMITIVES as VECTOR_PRIMITIVES
 from fdsl_gpu.version import PIXEL_CONTRACT
 from fdsl_gpu.write_out import Normalize, WriteOut
-
-AnyDataset: TypeAlias = "str | Formula | Sequence[str | Formula]"
 
 _MIXTURE = 0
 """Stands in the key of a mixture where a formula's number would."""
@@ -56,6 +51,7 @@ class Source:
         augment: str | Recipe | None = None,
         repeats: int | None = None,
         mode: Literal["canvas", "vector"] = "canvas",
+        transform: Callable[[Tensor], Tensor] | None = None,
         return_masks: bool | None = None,
         mask_dtype: torch.dtype = torch.int64,
         dtype: torch.dtype = torch.float32,
@@ -65,33 +61,34 @@ class Source:
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         **options: Any,
     ) -> None:
-        self.formulas = _formulas(dataset, options)
+        self.formulas = arguments.formulas(dataset, options)
         self.target = self.formulas[0].TARGET
         self.num_classes = sum(formula.num_classes for formula in self.formulas)
         checks.integer("num_classes", self.num_classes, 1, MAX_CLASSES, "Mix fewer classes.")
         self._first_labels = np.cumsum([0] + [formula.num_classes for formula in self.formulas])
-        self._weights = _weights(weights, self.formulas)
+        self._weights = arguments.weights(weights, self.formulas)
         self.seed = checks.integer("seed", seed, 0, 2**64 - 1)
-        self.device = resolve_device(device)
+        self.device = arguments.resolve_device(device)
         self.memory_format = checks.choice(
             "memory_format", memory_format, (torch.contiguous_format, torch.channels_last)
         )
         self._split = checks.choice("split", split, ("train", "val"))
-        self.instances_per_class = _instances(instances_per_class, self.formulas)
+        self.instances_per_class = arguments.instances(instances_per_class, self.formulas)
         self.mode = checks.choice("mode", mode, ("canvas", "vector"))
         self._crop_canvases = [formula.canvas_size for formula in self.formulas]
         if mode == "vector":
-            self.formulas = tuple(_at_image_size(formula, image_size) for formula in self.formulas)
-        self.recipe = _recipe(augment, repeats, mode, self.formulas[0])
+            self.formulas = tuple(arguments.at_image_size(formula, image_size) for formula in self.formulas)
+        self.recipe = arguments.chosen_recipe(augment, repeats, mode, self.formulas[0])
         self.presents = self.recipe.fingerprint() != recipe(None).fingerprint()
-        self.views = _views(views, self.formulas, self.presents)
-        self.return_masks = _return_masks(return_masks, self.formulas[0])
+        self.transform = arguments.transform(transform)
+        self.views = arguments.views(views, self.formulas, self.presents)
+        self.return_masks = arguments.return_masks(return_masks, self.formulas[0])
         self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
         self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
             "channels": checks.integer("channels", channels, 1, 3),
             "dtype": dtype,
-            "normalize": _normalize(normalize, self.recipe, dtype),
+            "normalize": arguments.normalize(normalize, self.recipe, dtype),
             "interpolation": interpolation,
         }
         for formula in self.formulas:
@@ -145,6 +142,9 @@ class Source:
         """
         labels, instances, presentations = self._locate(positions, presented_before)
         batch = list(self._draw(labels, instances, presentations if self.presents else None, out))
+        if self.transform is not None:
+            images = batch[0]
+            batch[0] = [self.transform(view) for view in images] if self.views > 1 else self.transform(images)
         if self.target == "label":
             batch.append(self._to_device(torch.from_numpy(labels)))
         if return_ids:
@@ -278,130 +278,15 @@ class Source:
         return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
 
-def _formulas(dataset: AnyDataset, options: dict[str, Any]) -> tuple[Formula, ...]:
-    """One configuration, or those of a mixture."""
-    if isinstance(dataset, (str, Formula)) or not isinstance(dataset, Sequence):
-        return (registry.formula(dataset, **options),)
-    given = [name for name, value in options.items() if value is not None]
-    if given:
-        raise TypeError(
-            f"{given[0]}: not an option of a mixture; allowed: options of one dataset. "
-            "Mix configured formulas, such as [fdsl_gpu.formulas.rcdb.RCDB(num_classes=500), 'exfractaldb-1k']."
-        )
-    formulas = tuple(registry.formula(part) for part in dataset)
-    if not formulas:
-        raise ValueError("dataset: received an empty list; allowed: at least one name or Formula.")
-    for formula in formulas:
-        if formula.TARGET != "label" and len(formulas) > 1:
-            raise ValueError(
-                f"dataset: received a mixture with {formula.NAME}, whose pictures have no label; "
-                "allowed: datasets of labelled pictures. Stream it on its own."
-            )
-    return formulas
-
-
-def _weights(weights: Sequence[float] | None, formulas: tuple[Formula, ...]) -> tuple[float, ...]:
-    """Shares of a mixture; by default in proportion to classes, so that all classes are equally frequent."""
-    if weights is None:
-        return tuple(float(formula.num_classes) for formula in formulas)
-    try:
-        shares = tuple(float(weight) for weight in weights)
-    except (TypeError, ValueError):
-        shares = ()
-    if len(shares) != len(formulas) or not all(math.isfinite(share) and share > 0 for share in shares):
-        raise ValueError(
-            f"weights: received {weights!r}; allowed: {len(formulas)} positive numbers, one a dataset. "
-            "Leave a dataset out instead of giving it weight 0."
-        )
-    return shares
-
-
-def _instances(instances_per_class: int | None, formulas: tuple[Formula, ...]) -> int | None:
-    if instances_per_class is None:
-        return formulas[0].default_instances if len(formulas) == 1 else None
-    if len(formulas) > 1:
-        raise ValueError(
-            f"instances_per_class: received {instances_per_class!r} for a mixture; allowed: None. Mixtures are endless."
-        )
-    return checks.integer("instances_per_class", instances_per_class, 1, 2**32)
-
-
-def _at_image_size(formula: Formula, image_size: int) -> Formula:
-    """The formula drawn at the size of the image, as vector mode has it."""
-    if formula.PRIMITIVE not in VECTOR_PRIMITIVES:
-        raise ValueError(
-            f"mode: received 'vector' for {formula.NAME}, whose background cannot be drawn so; allowed: 'canvas'. "
-            "Leave mode out."
-        )
-    checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS)
-    return dataclasses.replace(formula, canvas_size=image_size)
-
-
-def _recipe(augment: str | Recipe | None, repeats: int | None, mode: str, formula: Formula) -> Recipe:
-    chosen = recipe(augment)
-    if repeats is not None:
-        chosen = dataclasses.replace(chosen, repeats=checks.integer("repeats", repeats, 1, 1024))
-    # Parts of a recipe that move pixels; in vector mode crops and flips move the geometry instead.
-    moving = ("rand_augment",) if mode == "vector" else ("rand_augment", "crop", "horizontal_flip", "vertical_flip")
-    moves = chosen.fingerprint() != chosen.without(*moving).fingerprint()
-    if formula.TARGET == "mask" and moves:
-        raise ValueError(
-            f"augment: received {chosen.name!r} for {formula.NAME}, whose masks would have to move with the picture; "
-            "allowed: crops and flips with mode='vector', which moves both, and erasing. "
-            "Or apply a joint transform to images and masks, such as torchvision's v2."
-        )
-    return chosen
-
-
-def _normalize(normalize: Normalize | Literal["recipe"], chosen: Recipe, dtype: torch.dtype) -> Normalize:
-    if normalize == "recipe":
-        return None if dtype == torch.uint8 else chosen.normalize
-    return normalize
-
-
-def _views(views: int, formulas: tuple[Formula, ...], presents: bool) -> int:
-    views = checks.integer("views", views, 1, 256)
-    for formula in formulas:
-        if views > 1 and not (formula.VIEWS or presents):
-            raise ValueError(
-                f"views: received {views} for {formula.NAME}, where nothing differs between views of an instance "
-                "unless they are augmented; allowed: 1. Pass augment='fdsl', or use a dataset with cameras or jitter, "
-                "such as 'exfractaldb-1k' or 'anderson-farrell-1k'."
-            )
-    return views
-
-
-def _return_masks(return_masks: bool | None, formula: Formula) -> bool:
-    has_masks = formula.TARGET == "mask"
-    wanted = has_masks if return_masks is None else checks.choice("return_masks", return_masks, (True, False))
-    if wanted and not has_masks:
-        raise ValueError(
-            f"return_masks: received True for {formula.NAME}, which has none; allowed: False. Use 'segrcdb' for masks."
-        )
-    return wanted
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """A usable device: the one asked for, or this rank's CUDA device if there is one, else the CPU.
-
-    Raises:
-        ValueError: not a device, not one this library draws on, or not present on this machine.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device is None:
-        device = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % count}" if count else "cpu"
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError):
-        resolved = torch.device("meta")
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: received {device!r}; allowed: 'cpu', 'cuda' or 'cuda:N'.")
-    if resolved.type == "cuda" and (resolved.index or 0) >= count:
-        raise ValueError(
-            f"device: received {device!r}; allowed here: {['cpu'] + [f'cuda:{n}' for n in range(count)]}. "
-            "Use device='cpu', or check the driver and CUDA_VISIBLE_DEVICES."
-        )
-    return resolved if resolved.type == "cuda" else torch.device("cpu")
+def samples_of(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The samples of a batch: images and other tensors by row, a list of views as a list, numbers as int."""
+    columns: list[Iterable[Any]] = []
+    for part in batch:
+        if isinstance(part, list):
+            columns.append(map(list, zip(*part, strict=True)))
+        else:
+            columns.append(part.tolist() if part.ndim == 1 else part)
+    return zip(*columns, strict=True)
 
 
 def _plain(value: Any) -> Any:

@@ -112,6 +112,19 @@ def test_augmentation_by_index_changes_with_the_epoch() -> None:
     assert dataset[3][1] == dataset.locate([3])[0][0]
 
 
+def test_own_transform_gets_the_finished_batch() -> None:
+    from torchvision.transforms import v2
+
+    dataset = fdsl_gpu.FDSLDataset("rcdb-1k", 4, transform=v2.RandomInvert(p=1.0), **SMALL)
+    plain = fdsl_gpu.FDSLDataset("rcdb-1k", 4, **SMALL)
+    assert torch.equal(next(iter(dataset))[0], 255 - next(iter(plain))[0])
+    assert dataset.state_dict() == plain.state_dict()
+    views, _ = next(iter(fdsl_gpu.FDSLDataset("exfractaldb-1k", 4, transform=lambda x: x[:, :1], views=2, **SMALL)))
+    assert [view.shape[1] for view in views] == [1, 1]
+    with pytest.raises(TypeError, match="transform: received 3"):
+        fdsl_gpu.FDSLDataset("rcdb-1k", 4, transform=3, **SMALL)
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [

@@ -13,6 +13,7 @@ def test_public_names() -> None:
         "FDSLDataset",
         "FDSLLoader",
         "FDSLMapDataset",
+        "Mixup",
         "__version__",
         "geometry",
         "list_datasets",

@@ -33,6 +33,7 @@ class Recipe:
     final_learning_rate: float = 1e-5
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    augment: str = "none"
     drop_path: float = 0.1
     clip: float = 0.0
     seed: int = 0
@@ -64,6 +65,7 @@ PRESETS = {
         evaluate_every=1_000_000 // 256,
         validation_size=10_000,
         model="vit_tiny_patch16_224",
+        augment="fdsl",
     ),
 }
 

@@ -22,7 +22,8 @@ one IEEE float32 operation, in the written order, never fused):
    q = 2 (p - low) / span - 1 less sum(q) / (POINTS + 1), in one step: the -1 and the low of each point cancel but for
    one, since the released divisor is one more than the number of points.
 6. Camera. right = (r0 qx + r1 qy) + r2 qz, up and depth likewise; w = depth + distance;
-   X = (focal right + shift_right) / w, Y = (focal up + shift_up) / w. Kept if -1 <= X <= 1, -1 <= Y <= 1, 1 <= w <= 100.
+   X = (focal right + shift_right) / w, Y = (focal up + shift_up) / w. Kept if -1 <= X <= 1, -1 <= Y <= 1 and
+   1 <= w <= 100.
 7. Pixel. column = floor((X + 1) S/2), row = floor((Y + 1) S/2), neither may be S. Rows are stored bottom first, as
    released, unless ``UPRIGHT``.
 
