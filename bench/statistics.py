@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 import fdsl_gpu
 from bench.common import metadata, write_json
+from fdsl_gpu.files import replacing
 from fdsl_gpu.formulas.anderson_farrell import AndersonFarrell
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.exfractaldb import ExFractalDB
@@ -27,6 +29,13 @@ from fdsl_gpu.formulas.ofdb import OFDB2D
 from fdsl_gpu.formulas.one_parameter import OneParameterFrac
 from fdsl_gpu.formulas.rcdb import RCDB
 from fdsl_gpu.formulas.visualatom import VisualAtom
+
+_HEADING = """# Statistics of the pictures
+
+Ours / the released generator's own (difference in standard errors of both samples), from up to {pictures} pictures of
+ours. Made by `python -m bench.statistics`, which says what is counted; the tests assert differences below three
+standard errors on samples of 600, except for those that a remark explains.
+"""
 
 Contents = tuple[NDArray[np.int64], NDArray[np.int64]]
 QUANTILES = (0.1, 0.5, 0.9)
@@ -254,14 +263,15 @@ def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=3000, help="of each generator (default: %(default)s)")
-    parser.add_argument("--json", help="file to write the results to")
+    parser.add_argument("--json", help="file to write the results to, and beside it the table as .md")
     arguments = parser.parse_args()
     results = {one.name: compare(one, measure(one, arguments.pictures)) for one in GENERATORS}
-    print(table(results))
-    for one in GENERATORS:
-        if one.remark:
-            print(f"* {one.name}: {one.remark}.")
+    remarks = [f"* {one.name}: {one.remark}." for one in GENERATORS if one.remark]
+    text = "\n".join([_HEADING.format(pictures=arguments.pictures), table(results), "", *remarks, ""])
+    print(text)
     if arguments.json:
+        with replacing(Path(arguments.json).with_suffix(".md")) as temporary:
+            temporary.write_text(text)
         write_json(arguments.json, {"metadata": metadata(), "pictures": arguments.pictures, "results": results})
 
 

@@ -38,6 +38,11 @@ class StoredImages(AbstractContextManager["StoredImages"]):
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(path, quality=96)
 
     @property
+    def folder(self) -> str:
+        """The folder, one folder a class inside."""
+        return self._folder.name
+
+    @property
     def mean_bytes(self) -> float:
         """Mean size of a file."""
         sizes = [path.stat().st_size for path in Path(self._folder.name).rglob("*.jpg")]

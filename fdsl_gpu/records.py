@@ -159,6 +159,11 @@ PRESENTATION = np.dtype(
 """How one picture is presented: crop, flips, operations on its bytes, erased rectangles."""
 
 
+def word(dtype: np.dtype, name: str) -> int:
+    """Where a field stands in a record, in 32-bit words."""
+    return (dtype.fields or {})[name][1] // 4
+
+
 def as_words(records: np.ndarray) -> np.ndarray:
     """The same memory as int32 [B, W], as the launchers take it."""
     return records.view(np.int32).reshape(len(records), records.dtype.itemsize // 4)

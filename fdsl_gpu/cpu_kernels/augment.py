@@ -11,16 +11,16 @@ from numba import njit
 
 from fdsl_gpu.cpu_kernels.affine import affine
 from fdsl_gpu.cpu_kernels.write_out import luma
-from fdsl_gpu.records import OPERATION, PRESENTATION
+from fdsl_gpu.records import OPERATION, PRESENTATION, word
 
 # Numbers of the operations: places in fdsl_gpu.augment.OPERATIONS, from 1.
 AUTO_CONTRAST, EQUALIZE, INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD = 1, 2, 3, 4, 5, 6
 COLOR, CONTRAST, BRIGHTNESS, SHARPNESS, AFFINE = 7, 8, 9, 10, 11
 
-_OPERATIONS = PRESENTATION.fields["operations"][1] // 4
+_OPERATIONS = word(PRESENTATION, "operations")
 _OPERATION_WORDS = OPERATION.itemsize // 4
 _KIND, _LEVEL, _FACTOR, _BICUBIC, _PLANES, _MATRIX = (
-    OPERATION.fields[name][1] // 4 for name in ("kind", "level", "factor", "bicubic", "planes", "matrix")
+    word(OPERATION, name) for name in ("kind", "level", "factor", "bicubic", "planes", "matrix")
 )
 
 _ONES = np.uint64(0x0101010101010101)

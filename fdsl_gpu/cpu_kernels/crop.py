@@ -4,10 +4,10 @@ import numpy as np
 from numba import njit
 
 from fdsl_gpu.cpu_kernels.resample import fives, resize_rectangle
-from fdsl_gpu.records import PRESENTATION
+from fdsl_gpu.records import PRESENTATION, word
 
 _TOP, _LEFT, _HEIGHT, _WIDTH, _BICUBIC, _FLIPS = (
-    PRESENTATION.fields[name][1] // 4 for name in ("top", "left", "height", "width", "bicubic", "flips")
+    word(PRESENTATION, name) for name in ("top", "left", "height", "width", "bicubic", "flips")
 )
 
 

@@ -13,13 +13,13 @@ from numba import njit
 from fdsl_gpu.cpu_kernels.augment import flush
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 from fdsl_gpu.cpu_kernels.write_out import luma, write_picture
-from fdsl_gpu.records import MAX_ERASURES, PRESENTATION
+from fdsl_gpu.records import MAX_ERASURES, PRESENTATION, word
 
 # How a rectangle is filled.
 CONST, RAND, PIXEL = 0, 1, 2
 
 _COUNT, _NOISE_LOW, _NOISE_HIGH, _VIEW, _ERASURES = (
-    PRESENTATION.fields[name][1] // 4 for name in ("num_erasures", "noise_low", "noise_high", "view", "erasures")
+    word(PRESENTATION, name) for name in ("num_erasures", "noise_low", "noise_high", "view", "erasures")
 )
 _WORD = np.uint64(0xFFFFFFFF)
 

@@ -1,0 +1,120 @@
+"""Cost of augmentation on one CPU core: ours beside timm's transforms and torchvision's v2, on the same drawn canvases.
+
+    python -m bench.augment --json FILE
+
+Every contender takes canvases to normalised float32 [3, 224, 224] by the pre-training recipe of the CVPR 2022 paper:
+RandomResizedCrop with random interpolation, rand-m9-mstd0.5-inc1, RandomErasing of pixels. "drawn and augmented" is the
+whole feed, from nothing; the last row reads stored JPEG files and augments them by timm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import timm.data
+import torch
+from PIL import Image
+from timm.data import auto_augment
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import InterpolationMode, v2
+
+import fdsl_gpu
+from bench.common import metadata, print_table, side_by_side, write_json
+from bench.stored_images import StoredImages
+from fdsl_gpu import philox, presentation
+from fdsl_gpu.augment import recipe
+from fdsl_gpu.present import Presenter
+from fdsl_gpu.records import as_words
+
+SIZE = 224
+RECIPE = recipe("fdsl")
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def timm_transform() -> Any:
+    """The training transform of timm with the recipe's settings."""
+    # Pillow 13 refuses the 0 bits that this operation may ask for; earlier versions made the picture black.
+    posterize = auto_augment.posterize
+    auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits, **options: (
+        posterize(image, bits, **options) if bits else Image.new("RGB", image.size)
+    )
+    return timm.data.create_transform(
+        SIZE, is_training=True, hflip=0.0, auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, re_mode="pixel"
+    )
+
+
+def v2_transform() -> v2.Compose:
+    """What torchvision has for uint8 tensors: its own RandAugment, and RandomErasing with one value a channel."""
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(SIZE, interpolation=InterpolationMode.BICUBIC, antialias=True),
+            v2.RandAugment(num_ops=2, magnitude=9, fill=[124, 116, 104]),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(_MEAN, _STD),
+            v2.RandomErasing(p=0.25, value="random"),
+        ]
+    )
+
+
+def contenders_on(name: str, count: int) -> dict[str, tuple[int, Callable[[], Any]]]:
+    """Augmentation alone, of the same canvases of a dataset."""
+    formula = fdsl_gpu.registry.formula(name)
+    canvas = formula.canvas_size
+    labels, instances = np.arange(count), np.full(count, 2**32)
+    planes = fdsl_gpu.render(name, labels, instances, image_size=canvas, channels=1, device="cpu")
+    pictures = [Image.fromarray(plane[0].numpy()).convert("RGB") for plane in planes]
+    coloured = planes.repeat(1, 3, 1, 1)
+    presenter = Presenter(canvas, SIZE, planes=1, operations=RECIPE.rand_augment.num_operations)
+    out = presenter.empty(count)
+    key, step = philox.dataset_key(0, formula.NUMBER), itertools.count()
+    by_timm, by_v2 = timm_transform(), v2_transform()
+
+    def ours() -> None:
+        ids = np.arange(count) + next(step) * count
+        records = presentation.draw(RECIPE, key, ids, canvas, SIZE, 1)
+        presenter(planes, torch.from_numpy(as_words(records)), key, out)
+
+    return {
+        f"{name}: ours": (count, ours),
+        f"{name}: timm on PIL images": (count, lambda: torch.stack([by_timm(picture) for picture in pictures])),
+        f"{name}: torchvision v2 on tensors": (count, lambda: torch.stack([by_v2(picture) for picture in coloured])),
+    }
+
+
+def feed(name: str, count: int) -> tuple[int, Callable[[], Any]]:
+    """Pictures drawn from nothing, augmented and normalised."""
+    stream = iter(fdsl_gpu.FDSLDataset(name, count, SIZE, "cpu", augment=RECIPE))
+    return count, lambda: next(stream)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"])
+    parser.add_argument("--pictures", type=int, default=128, help="a round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", help="file to write the results to")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    random.seed(0)
+    contenders: dict[str, tuple[int, Callable[[], Any]]] = {}
+    for name in arguments.datasets:
+        contenders |= contenders_on(name, arguments.pictures)
+        contenders[f"{name}: drawn and augmented"] = feed(name, arguments.pictures)
+    with StoredImages(arguments.pictures) as stored:
+        loader = DataLoader(ImageFolder(stored.folder, timm_transform()), batch_size=64)
+        contenders["stored JPEG, augmented by timm"] = (arguments.pictures, lambda: list(loader))
+        results = side_by_side(contenders, arguments.rounds)
+    print_table(results, "stored JPEG, augmented by timm")
+    if arguments.json:
+        settings = {"pictures": arguments.pictures, "threads": 1}
+        write_json(arguments.json, {"metadata": metadata(), "settings": settings, "results": results})
+
+
+if __name__ == "__main__":
+    main()
