@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="formula option, e.g. background=black"
     )
+    preview.add_argument("--augment", metavar="RECIPE", help="show presentations of one instance: fdsl, ofdb")
     preview.set_defaults(run=_preview)
 
     gallery = commands.add_parser("gallery", help="draw a row of pictures of each dataset")
@@ -76,7 +77,7 @@ def _preview(parsed: argparse.Namespace) -> None:
     from fdsl_gpu.preview import contact_sheet, save
 
     options = dict(_option(text) for text in parsed.option)
-    names = ("rows", "columns", "first_class", "first_instance", "image_size", "seed", "device")
+    names = ("rows", "columns", "first_class", "first_instance", "image_size", "seed", "device", "augment")
     sheet = contact_sheet(parsed.dataset, **{name: getattr(parsed, name) for name in names}, **options)
     save(sheet, parsed.out)
     print(f"wrote {parsed.out} ({sheet.width} x {sheet.height})")

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from fdsl_gpu import checks
-from fdsl_gpu.api import render
+from fdsl_gpu.augment import Recipe
+from fdsl_gpu.dataset import FDSLDataset
 from fdsl_gpu.files import replacing
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.registry import PRESETS, formula
@@ -33,19 +35,21 @@ def contact_sheet(
     image_size: int = 128,
     device: str = "cpu",
     seed: int = 0,
+    augment: str | Recipe | None = None,
     **options: Any,
 ) -> Image.Image:
-    """A labelled sheet of ``rows`` classes by ``columns`` instances.
+    """A labelled sheet of ``rows`` classes by ``columns`` instances, or presentations of one instance.
 
     Args:
         dataset: a preset name or a formula's configuration.
         rows: classes, from ``first_class``.
-        columns: instances, from ``first_instance``.
+        columns: instances, from ``first_instance``; with ``augment``, presentations of ``first_instance``.
         first_class: label of the first row.
         first_instance: instance of the first column.
         image_size: side of each picture in pixels.
         device: where to draw.
         seed: as in :func:`fdsl_gpu.render`.
+        augment: the recipe of the presentations.
         **options: options of the formula.
 
     Returns:
@@ -53,14 +57,15 @@ def contact_sheet(
     """
     checks.integer("rows", rows, 1, 256)
     checks.integer("columns", columns, 1, 256)
-    settings = {"image_size": image_size, "device": device, "seed": seed, **options}
-    labels = np.repeat(np.arange(rows) + first_class, columns)
-    instances = np.tile(np.arange(columns) + first_instance, rows)
+    settings = {"image_size": image_size, "device": device, "seed": seed, "augment": augment, **options}
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    content = [row + first_class, column + first_instance]
+    if augment is not None:
+        content = [row + first_class, np.full(row.size, first_instance), row * columns + column]
     if formula(dataset).TARGET != "label":
         # Pictures without a label go on from row to row.
-        instances += (labels - first_class) * columns
-        labels[:] = 0
-    tiles = _pictures(dataset, labels, instances, settings)
+        content = [row * columns + column + first_instance]
+    tiles = _pictures(dataset, content, settings)
     names = [str(first_class + row) for row in range(rows)]
     numbers = [str(first_instance + column) for column in range(columns)]
     return _sheet(tiles.reshape(rows, columns, *tiles.shape[1:]), names, numbers)
@@ -86,14 +91,12 @@ def gallery(
     rows = []
     for name in names:
         target = formula(name).TARGET
-        labels = np.arange(columns) if target == "label" else np.zeros(columns, np.int64)
-        instances = np.full(columns, _FRESH, np.int64) + (0 if target == "label" else np.arange(columns))
-        tiles = _pictures(name, labels, instances, settings)
-        rows.append(
-            np.concatenate(np.split(tiles, tiles.shape[2] // image_size, axis=2), axis=1).reshape(
-                -1, image_size, image_size, 3
-            )[:columns]
-        )
+        number = np.arange(columns)
+        content = [number, np.full(columns, _FRESH)] if target == "label" else [number + _FRESH]
+        tiles = _pictures(name, content, settings)
+        # A picture beside its mask becomes two tiles.
+        tiles = tiles.reshape(columns, image_size, -1, image_size, 3).swapaxes(1, 2)
+        rows.append(tiles.reshape(-1, image_size, image_size, 3)[:columns])
     return _sheet(np.stack(rows), names, [""] * columns)
 
 
@@ -105,11 +108,9 @@ def _one_of_each_formula() -> list[str]:
     return sorted(chosen.values())
 
 
-def _pictures(
-    dataset: str | Formula, labels: NDArray[np.int64], instances: NDArray[np.int64], settings: dict[str, Any]
-) -> NDArray[np.uint8]:
-    """Pictures [B, H, W, 3]; with label masks, [B, H, 2 W, 3]."""
-    drawn = render(dataset, labels, instances, **settings)
+def _pictures(dataset: str | Formula, content: list[NDArray[np.int64]], settings: dict[str, Any]) -> NDArray[np.uint8]:
+    """Pictures [B, H, W, 3] of what ``FDSLDataset.render`` takes; with label masks, [B, H, 2 W, 3]."""
+    drawn = FDSLDataset(dataset, dtype=torch.uint8, **settings).render(*content)
     images, target = drawn if isinstance(drawn, tuple) else (drawn, None)
     tiles = np.ascontiguousarray(images.permute(0, 2, 3, 1).cpu().numpy())
     if target is None or target.dim() != 3:

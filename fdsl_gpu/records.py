@@ -161,7 +161,8 @@ PRESENTATION = np.dtype(
 
 def word(dtype: np.dtype, name: str) -> int:
     """Where a field stands in a record, in 32-bit words."""
-    return (dtype.fields or {})[name][1] // 4
+    fields = dtype.fields
+    return fields[name][1] // 4 if fields else 0
 
 
 def as_words(records: np.ndarray) -> np.ndarray:

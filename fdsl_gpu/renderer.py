@@ -26,7 +26,6 @@ from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula, Primitive
 from fdsl_gpu.masks import MaskWriteOut
 from fdsl_gpu.present import Presenter
-from fdsl_gpu.presentation import draw as draw_presentations
 from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import Backend, backend_for
 from fdsl_gpu.write_out import WriteOut
@@ -188,9 +187,12 @@ class Renderer:
 
     def _present(self, recipe: Recipe, records: np.ndarray, presentations: NDArray[np.int64], view: int) -> Tensor:
         """Words of how the recipe presents the records; in vector mode these are moved into their crops."""
+        # Here, because numba loads when it is first used.
+        from fdsl_gpu.presentation import draw
+
         side = self._vector_canvas or self.formula.canvas_size
         image_size, planes = self._write_out["image_size"], self.formula.planes
-        presented = draw_presentations(recipe, self.key, presentations, side, image_size, planes, view)
+        presented = draw(recipe, self.key, presentations, side, image_size, planes, view)
         if self._vector_canvas is not None:
             vector.fold(self.formula, records, presented, side)
         return _words(presented)

@@ -67,7 +67,7 @@ def test_a_run_is_never_overwritten(finished: tuple[Path, str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "rcdb"], "Did you mean 'rcdb-1k'"),
+        (["--dataset", "rcdb-1"], "Did you mean 'rcdb-1k'"),
         (["--output", "/proc/run"], "output: cannot write to '/proc/run'"),
         (["--num-classes", "2000"], "num_classes: received 2000"),
     ],

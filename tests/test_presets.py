@@ -1,0 +1,97 @@
+"""Every preset is listed, streams, renders, previews and says its class parameters."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import fdsl_gpu
+from fdsl_gpu.cli import main
+from fdsl_gpu.formulas.base import MAX_CLASSES
+from fdsl_gpu.registry import PRESETS
+
+# The classes of these are searched on first use, which takes minutes; they are the small ones with more classes.
+SEARCHED = {"2d-ofdb-21k", "3d-ofdb-21k", "exfractaldb-21k", "fractaldb-10k", "fractaldb-21k"}
+SMALL = {"image_size": 48, "device": "cpu", "dtype": torch.uint8}
+
+
+@pytest.fixture(params=sorted(PRESETS))
+def preset(request: pytest.FixtureRequest) -> tuple[str, dict]:
+    """A name, and options that keep it from a search: the first 20 classes are those of the shipped table."""
+    name = request.param
+    return name, {"num_classes": 20} if name in SEARCHED else {}
+
+
+def test_preset_is_listed_with_its_source(preset: tuple[str, dict]) -> None:
+    name, _ = preset
+    assert name in fdsl_gpu.list_datasets()
+    assert PRESETS[name].formula.num_classes <= MAX_CLASSES
+    assert PRESETS[name].provenance
+
+
+def test_preset_streams_what_it_renders(preset: tuple[str, dict]) -> None:
+    name, options = preset
+    dataset = fdsl_gpu.FDSLDataset(name, 6, **SMALL, **options)
+    stream = iter(dataset)
+    images, targets = next(stream)
+    assert images.shape == (6, 3, 48, 48)
+    assert images.dtype == torch.uint8
+    assert len(targets) == 6
+    content = dataset.locate(np.arange(6))
+    again = dataset.render(*content)
+    assert torch.equal(again[0] if isinstance(again, tuple) else again, images)
+    drawn = {bytes(image.flatten().tolist()) for image in images}
+    assert len(drawn) >= 5
+    if not PRESETS[name].formula.default_instances:
+        assert not torch.equal(next(stream)[0], images)
+    other = fdsl_gpu.FDSLDataset(name, 6, seed=1, **SMALL, **options)
+    assert not torch.equal(other.render(*content)[0], images if isinstance(again, torch.Tensor) else images[0])
+
+
+def test_preset_renders_on_its_native_canvas(preset: tuple[str, dict]) -> None:
+    name, options = preset
+    formula = PRESETS[name].formula
+    drawn = fdsl_gpu.render(name, 0, [0, 2**32], image_size=formula.canvas_size, device="cpu", **options)
+    images = drawn[0] if isinstance(drawn, tuple) else drawn
+    assert images.shape == (2, 3, formula.canvas_size, formula.canvas_size)
+    assert all(len(image.unique()) > 1 for image in images)
+    if formula.planes == 1:
+        assert torch.equal(images[:, 0], images[:, 2])
+
+
+def test_preset_describes_geometry_and_classes(preset: tuple[str, dict]) -> None:
+    name, options = preset
+    (picture,) = fdsl_gpu.geometry(name, 0, 3, **options)
+    assert picture["canvas_size"] == PRESETS[name].formula.canvas_size
+    assert {"vertices", "maps", "contours", "fractals"} & picture.keys()
+    parameters = fdsl_gpu.FDSLDataset(name, device="cpu", **options).class_parameters(1)
+    assert parameters
+    assert all(isinstance(key, str) for key in parameters)
+
+
+def test_preset_previews(preset: tuple[str, dict], tmp_path: Path) -> None:
+    name, options = preset
+    out = tmp_path / "sheet.png"
+    command = ["preview", name, "--out", str(out), "--rows", "2", "--columns", "2", "--image-size", "32"]
+    command += [f"--option={key}={value}" for key, value in options.items()]
+    assert main(command) == 0
+    assert len(np.unique(np.asarray(Image.open(out)))) > 4
+
+
+def test_gallery_shows_every_formula(tmp_path: Path) -> None:
+    out = tmp_path / "gallery.png"
+    assert main(["gallery", "--out", str(out), "--columns", "2", "--image-size", "32"]) == 0
+    formulas = {preset.formula.NAME for preset in PRESETS.values()}
+    assert Image.open(out).height >= len(formulas) * 32
+
+
+def test_small_sets_are_one_image_a_class() -> None:
+    for name, instances in {"1p-frac": 1, "2d-ofdb-1k": 1, "3d-ofdb-1k": 12}.items():
+        dataset = fdsl_gpu.FDSLDataset(name, 8, **SMALL)
+        labels, shown = dataset.locate(np.arange(1000 * instances))
+        assert set(shown.tolist()) == set(range(instances))
+        assert (np.bincount(labels, minlength=1000) == instances).all()
+    fresh = fdsl_gpu.FDSLDataset("2d-ofdb-1k", 8, random_pattern=True, **SMALL)
+    assert (fresh.locate(np.arange(8))[1] >= 2**32).all()
