@@ -54,7 +54,9 @@ def measure(models: list[str], datasets: list[str], batch: int, device: str, sec
         step = make_step(model, 1000, device)
         first = next(iter(FDSLDataset(datasets[0], batch, device=device)))
         feeds: dict[str, Batches] = {"cached batch": iter(lambda first=first: first, None)}
-        feeds |= {name: iter(FDSLLoader(FDSLDataset(name, batch, device=device))) for name in datasets}
+        for name in datasets:
+            feeds[name] = iter(FDSLLoader(FDSLDataset(name, batch, device=device)))
+            feeds[f"{name}, augmented"] = iter(FDSLLoader(FDSLDataset(name, batch, device=device, augment="fdsl")))
         for feed in feeds.values():
             rate(step, feed, batch, 2, device)
         start = time.perf_counter()

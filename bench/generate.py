@@ -15,6 +15,19 @@ import torch
 from bench.common import metadata, print_table, side_by_side, write_json
 from fdsl_gpu import FDSLDataset, list_datasets
 
+DATASETS = [
+    "rcdb-1k",
+    "visualatom-1k",
+    "segrcdb",
+    "exfractaldb-1k",
+    "fractaldb-1k",
+    "2d-ofdb-1k",
+    "1p-frac",
+    "anderson-farrell-1k",
+    "anderson-farrell-multi-1k",
+]
+"""One of each formula; the sets that only number these pictures in another way are left out."""
+
 FORMATS: dict[str, dict[str, Any]] = {
     "uint8": {"dtype": torch.uint8},
     "float32": {"dtype": torch.float32},
@@ -22,9 +35,11 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 
 
-def stream_call(name: str, dtype: str, batch: int, image_size: int, device: str) -> Callable[[], None]:
+def stream_call(
+    name: str, dtype: str, batch: int, image_size: int, device: str, augment: str | None, **options: Any
+) -> Callable[[], None]:
     """A call that takes the next batch of a stream and waits until it is drawn."""
-    stream = iter(FDSLDataset(name, batch, image_size, device, **FORMATS[dtype]))
+    stream = iter(FDSLDataset(name, batch, image_size, device, augment=augment, **FORMATS[dtype], **options))
 
     def call() -> None:
         next(stream)
@@ -35,14 +50,23 @@ def stream_call(name: str, dtype: str, batch: int, image_size: int, device: str)
 
 
 def measure(
-    names: list[str], dtypes: list[str], batch: int, image_size: int, device: str, rounds: int
+    names: list[str],
+    dtypes: list[str],
+    batch: int,
+    image_size: int,
+    device: str,
+    rounds: int,
+    augment: str | None = None,
 ) -> dict[str, Any]:
     """Rates of every dataset and dtype; on the CPU also of the stored-JPEG loader, in the same rounds."""
     contenders: dict[str, tuple[int, Callable[[], Any]]] = {
-        f"{name} {dtype}": (batch, stream_call(name, dtype, batch, image_size, device))
+        f"{name} {dtype}": (batch, stream_call(name, dtype, batch, image_size, device, augment))
         for name in names
         for dtype in dtypes
     }
+    if "fractaldb-1k" in names and augment is None:
+        fewer = stream_call("fractaldb-1k", dtypes[0], batch, image_size, device, None, points=100_000)
+        contenders[f"fractaldb-1k {dtypes[0]}, 100k points"] = (batch, fewer)
     if device != "cpu":
         return side_by_side(contenders, rounds)
     from bench.stored_images import StoredImages
@@ -55,10 +79,11 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"], choices=list_datasets())
+    parser.add_argument("--datasets", nargs="*", default=DATASETS, choices=list_datasets())
     parser.add_argument("--dtypes", nargs="*", default=["uint8", "float32"], choices=list(FORMATS))
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--augment", help="recipe, such as fdsl (default: none)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=9)
@@ -73,6 +98,7 @@ def main() -> None:
         arguments.image_size,
         arguments.device,
         arguments.rounds,
+        arguments.augment,
     )
     print_table(results, "stored JPEG float32" if arguments.device == "cpu" else None)
     if arguments.json:

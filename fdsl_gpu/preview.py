@@ -67,7 +67,7 @@ def contact_sheet(
         content = [row * columns + column + first_instance]
     tiles = _pictures(dataset, content, settings)
     names = [str(first_class + row) for row in range(rows)]
-    numbers = [str(first_instance + column) for column in range(columns)]
+    numbers = [str(column + (0 if augment else first_instance)) for column in range(columns)]
     return _sheet(tiles.reshape(rows, columns, *tiles.shape[1:]), names, numbers)
 
 

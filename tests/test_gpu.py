@@ -16,11 +16,28 @@ FORMULAS: list[tuple[str, dict[str, Any]]] = [
     ("rcdb-1k", {"background": "black", "canvas_size": 257}),
     ("exfractaldb-1k", {}),
     ("exfractaldb-1k", {"viewpoint": "ring", "upright": True}),
+    ("visualatom-1k", {}),
+    ("fractaldb-1k", {}),
+    ("fractaldb-1k", {"color": True}),
+    ("fractaldb-1k", {"rendering": "point", "points": 50_000}),
+    ("2d-ofdb-1k", {}),
+    ("3d-ofdb-1k", {}),
+    ("1p-frac", {}),
+    ("anderson-farrell-1k", {}),
 ]
-NAMES = ["rcdb", "rcdb-black-257", "exfractaldb", "exfractaldb-ring"]
+SCENES: list[tuple[str, dict[str, Any]]] = [
+    ("segrcdb", {}),
+    ("segrcdb", {"masks": "M2"}),
+    ("segrcdb", {"masks": "M3"}),
+    ("anderson-farrell-multi-1k", {}),
+]
 
 
-@pytest.mark.parametrize(("name", "options"), FORMULAS, ids=NAMES)
+def named(case: object) -> str:
+    return case if isinstance(case, str) else "-".join(f"{key}={value}" for key, value in case.items()) or "published"
+
+
+@pytest.mark.parametrize(("name", "options"), FORMULAS, ids=named)
 @pytest.mark.parametrize("image_size", [63, 224, 512])
 def test_gpu_render_equals_cpu_render(name: str, options: dict[str, Any], image_size: int) -> None:
     labels, instances = np.arange(100) * 9, np.arange(100) * 7
@@ -29,6 +46,34 @@ def test_gpu_render_equals_cpu_render(name: str, options: dict[str, Any], image_
         for device in ("cpu", "cuda")
     ]
     assert torch.equal(*images)
+
+
+@pytest.mark.parametrize(("name", "options"), SCENES, ids=named)
+@pytest.mark.parametrize("image_size", [100, 512])
+def test_gpu_scenes_and_targets_equal_the_cpus(name: str, options: dict[str, Any], image_size: int) -> None:
+    drawn = [
+        fdsl_gpu.render(name, instances=np.arange(24), image_size=image_size, device=device, **options)
+        for device in ("cpu", "cuda")
+    ]
+    for on_cpu, on_gpu in zip(*drawn, strict=True):
+        assert torch.equal(on_cpu, on_gpu.cpu())
+
+
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k", "anderson-farrell-1k"])
+@pytest.mark.parametrize("augment", ["fdsl", "ofdb"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32], ids=str)
+def test_gpu_augments_as_the_cpu_does(name: str, augment: str, dtype: torch.dtype) -> None:
+    streams = [FDSLDataset(name, 96, 224, device, dtype=dtype, augment=augment) for device in ("cpu", "cuda")]
+    for (cpu_images, _), (gpu_images, _), _ in zip(*streams, range(2), strict=False):
+        assert torch.equal(cpu_images.view(torch.uint8), gpu_images.cpu().view(torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k", "fractaldb-1k"])
+def test_gpu_draws_in_vector_mode_as_the_cpu_does(name: str) -> None:
+    settings = {"augment": "fdsl", "mode": "vector", "dtype": torch.uint8}
+    streams = [FDSLDataset(name, 96, 224, device, **settings) for device in ("cpu", "cuda")]
+    for (cpu_images, _), (gpu_images, _), _ in zip(*streams, range(2), strict=False):
+        assert torch.equal(cpu_images, gpu_images.cpu())
 
 
 @pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
@@ -43,9 +88,12 @@ def test_gpu_stream_equals_cpu_stream(name: str, dtype: torch.dtype, layout: tor
         assert torch.equal(cpu_images.view(torch.uint8), gpu_images.cpu().view(torch.uint8))
 
 
-@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
-def test_gpu_stream_never_waits_for_the_device(name: str) -> None:
-    stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16))
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k", "fractaldb-1k", "segrcdb", "anderson-farrell-1k"])
+@pytest.mark.parametrize("augment", [None, "fdsl"])
+def test_gpu_stream_never_waits_for_the_device(name: str, augment: str | None) -> None:
+    if name == "segrcdb" and augment:
+        pytest.skip("pictures with masks are not augmented")
+    stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16, augment=augment))
     next(stream)
     torch.cuda.set_sync_debug_mode("error")
     try:

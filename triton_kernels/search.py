@@ -307,7 +307,9 @@ def _term(value, low, span, mean, SQUARES: tl.constexpr):
 
 
 @triton.jit
-def _add_3d(words, points, totals, means, low, span, thresholds, maps_ptr, n, SQUARES: tl.constexpr, COUNT: tl.constexpr):
+def _add_3d(
+    words, points, totals, means, low, span, thresholds, maps_ptr, n, SQUARES: tl.constexpr, COUNT: tl.constexpr
+):
     """``COUNT`` steps, 1 .. 4, of ``_totals_3d``."""
     x, y, z = points
     total_x, total_y, total_z = totals
@@ -390,9 +392,7 @@ def variances_3d(
     low = tl.load(extremes_ptr + lane)
     span = tl.load(extremes_ptr + n + lane) - low
     means = (low, low, low)
-    means = _means_3d(
-        lane, low_word, high_word, means, low, span, thresholds, maps_ptr, n, k0, k1, False, STEPS, BLOCK
-    )
+    means = _means_3d(lane, low_word, high_word, means, low, span, thresholds, maps_ptr, n, k0, k1, False, STEPS, BLOCK)
     variances = _means_3d(
         lane, low_word, high_word, means, low, span, thresholds, maps_ptr, n, k0, k1, True, STEPS, BLOCK
     )
