@@ -77,10 +77,15 @@ def at_image_size(formula: Formula, image_size: int) -> Formula:
             "Leave mode out."
         )
     checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS)
-    return dataclasses.replace(formula, canvas_size=image_size)
+    try:
+        return dataclasses.replace(formula, canvas_size=image_size)
+    except ValueError as error:
+        raise ValueError(f"image_size: received {image_size} for a canvas of mode='vector'. {error}") from error
 
 
-def chosen_recipe(augment: str | Recipe | None, repeats: int | None, mode: str, formula: Formula) -> Recipe:
+def chosen_recipe(
+    augment: str | Recipe | None, repeats: int | None, mode: str, formula: Formula, has_masks: bool
+) -> Recipe:
     """The recipe asked for, if it leaves masks where pictures have them."""
     chosen = recipe(augment)
     if repeats is not None:
@@ -88,7 +93,7 @@ def chosen_recipe(augment: str | Recipe | None, repeats: int | None, mode: str, 
     # Parts of a recipe that move pixels; in vector mode crops and flips move the geometry instead.
     moving = ("rand_augment",) if mode == "vector" else ("rand_augment", "crop", "horizontal_flip", "vertical_flip")
     moves = chosen.fingerprint() != chosen.without(*moving).fingerprint()
-    if formula.TARGET == "mask" and moves:
+    if has_masks and moves:
         raise ValueError(
             f"augment: received {chosen.name!r} for {formula.NAME}, whose masks would have to move with the picture; "
             "allowed: crops and flips with mode='vector', which moves both, and erasing. "
@@ -111,11 +116,29 @@ def transform(transform: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor]
     raise TypeError(f"transform: received {transform!r}; allowed: None, or a function of images [B, C, H, W].")
 
 
+def split(split: Literal["train", "val"], formulas: tuple[Formula, ...]) -> Literal["train", "val"]:
+    """Which instances are shown; "val" only where training leaves some unseen."""
+    checks.choice("split", split, ("train", "val"))
+    for formula in formulas:
+        if split == "val" and formula.distinct_pictures is not None:
+            raise ValueError(
+                f"split: received 'val' for {formula.NAME}, whose classes have {formula.distinct_pictures} different "
+                "pictures in all with these options, which training shows; allowed: 'train'. "
+                "Use rendering='patch', or another dataset to validate on."
+            )
+    return split
+
+
 def views(views: int, formulas: tuple[Formula, ...], presents: bool) -> int:
     """How many views; more than one only where they differ."""
     views = checks.integer("views", views, 1, 256)
     for formula in formulas:
-        if views > 1 and not (formula.VIEWS or presents):
+        if views > 1 and formula.TARGET == "mask":
+            raise ValueError(
+                f"views: received {views} for {formula.NAME}, whose masks belong to one view; allowed: 1. "
+                "Iterate two datasets with different seeds for pairs of scenes."
+            )
+        if views > 1 and not (formula.views or presents):
             raise ValueError(
                 f"views: received {views} for {formula.NAME}, where nothing differs between views of an instance "
                 "unless they are augmented; allowed: 1. Pass augment='fdsl', or use a dataset with cameras or jitter, "

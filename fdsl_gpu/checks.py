@@ -17,6 +17,8 @@ MAX_INSTANCE = 2**40
 def choice(argument: str, received: Any, allowed: Iterable[Any]) -> Any:
     """Return ``received`` if it is one of ``allowed``; else raise ValueError, with the nearest allowed name."""
     names = list(allowed)
+    if isinstance(received, np.generic):
+        received = received.item()
     if any(received is name or (type(received) is type(name) and received == name) for name in names):
         return received
     near = difflib.get_close_matches(str(received), [str(name) for name in names], n=1)

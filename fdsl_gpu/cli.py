@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--num-classes", type=int, required=True)
     search.add_argument("--out", required=True, help="class table to write (.safetensors); continues if interrupted")
     search.add_argument("--threads", type=int, default=None, help="default: all cores")
+    search.add_argument("--device", default="cpu", help="a GPU finds the same classes (default: %(default)s)")
     search.set_defaults(run=_search)
     return parser
 
@@ -96,7 +97,7 @@ def _search(parsed: argparse.Namespace) -> None:
     from fdsl_gpu.search import search_to_file
 
     formula = _SEARCHED[parsed.formula]
-    search_to_file(parsed.out, num_classes=parsed.num_classes, formula=formula, num_threads=parsed.threads)
+    search_to_file(parsed.out, parsed.num_classes, formula, num_threads=parsed.threads, device=parsed.device)
     print(f"wrote {parsed.out}")
 
 

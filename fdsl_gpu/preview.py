@@ -57,12 +57,13 @@ def contact_sheet(
     """
     checks.integer("rows", rows, 1, 256)
     checks.integer("columns", columns, 1, 256)
-    settings = {"image_size": image_size, "device": device, "seed": seed, "augment": augment, **options}
+    dataset = formula(dataset, **options)
+    settings = {"image_size": image_size, "device": device, "seed": seed, "augment": augment}
     row, column = np.divmod(np.arange(rows * columns), columns)
     content = [row + first_class, column + first_instance]
     if augment is not None:
         content = [row + first_class, np.full(row.size, first_instance), row * columns + column]
-    if formula(dataset).TARGET != "label":
+    if dataset.TARGET != "label":
         # Pictures without a label go on from row to row.
         content = [row * columns + column + first_instance]
     tiles = _pictures(dataset, content, settings)

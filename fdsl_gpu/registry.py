@@ -40,6 +40,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "1p-frac": Preset(OneParameterFrac(), _ECCV_2024),
+    "1p-frac-21k": Preset(OneParameterFrac(num_classes=21_000), _ECCV_2024),
     "2d-ofdb-1k": Preset(OFDB2D(num_classes=1_000), _ICCV_2023),
     "2d-ofdb-21k": Preset(OFDB2D(num_classes=21_000), _ICCV_2023),
     "3d-ofdb-1k": Preset(OFDB3D(num_classes=1_000), _ICCV_2023),
@@ -88,7 +89,9 @@ def formula(dataset: str | Formula, **options: Any) -> Formula:
             f"dataset: received {dataset!r} ({type(dataset).__name__}); allowed: a preset name or a Formula. "
             "fdsl_gpu.list_datasets() lists the names."
         )
-    options = {name: value for name, value in options.items() if value is not None}
+    # For these two, None means the preset's own.
+    kept = ("num_classes", "class_table")
+    options = {name: value for name, value in options.items() if value is not None or name not in kept}
     fields = {field.name for field in dataclasses.fields(dataset)}
     for name in options:
         if name not in fields:
@@ -98,5 +101,6 @@ def formula(dataset: str | Formula, **options: Any) -> Formula:
             )
     limit = dataset.num_classes
     if options.get("num_classes") is not None and options.get("class_table") is None:
-        checks.integer("num_classes", options["num_classes"], 1, limit, "Choose a larger preset for more classes.")
+        remedy = f"Choose a larger preset, or pass {type(dataset).__name__}(num_classes=...) as the dataset."
+        checks.integer("num_classes", options["num_classes"], 1, limit, remedy)
     return dataclasses.replace(dataset, **options)

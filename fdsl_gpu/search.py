@@ -1,8 +1,8 @@
 """Category search of iterated function systems (FractalDB, ExFractalDB): many classes on many threads.
 
 The laws are in ``fdsl_gpu.cpu_kernels.search`` and ``search_2d``. Class c depends on nothing but its number and the
-formula's, so results are the same for any number of threads, and a table of 1,000 classes is the beginning of every
-larger one.
+formula's, so results are the same for any number of threads and on a GPU, and a table of 1,000 classes is the beginning
+of every larger one. A GPU finds the attempts (``gpu_search.py``); weight rows are measured on the CPU in any case.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
+from fdsl_gpu.arguments import resolve_device
 from fdsl_gpu.class_tables import IFSTable, load_table, save_table
 from fdsl_gpu.class_tables.table import EXFRACTALDB, FRACTALDB, PLANE, SPACE
 from fdsl_gpu.class_tables.weight_rows import NATIVE, measure_rows, measured
@@ -40,6 +43,7 @@ def search_3d(
     first_class: int = 0,
     num_threads: int | None = None,
     progress: Progress | None = None,
+    device: str | torch.device = "cpu",
 ) -> IFSTable:
     """Search classes ``first_class`` .. ``first_class + num_classes - 1``.
 
@@ -49,11 +53,14 @@ def search_3d(
         first_class: the class that becomes row 0 of the table.
         num_threads: None for all cores that this process may use.
         progress: called after each few classes.
+        device: "cpu", or a GPU ("cuda", "cuda:N"), which finds the same classes and needs Triton.
 
     Raises:
-        TypeError, ValueError: an argument is not an integer, or outside of its range.
+        TypeError, ValueError: an argument is not an integer, or outside of its range; no such device.
+        ImportError: a GPU is asked for and Triton is missing.
+        RuntimeError: the CPU rejects a class that the GPU found.
     """
-    return _search(IFSTable.empty(formula), num_classes, first_class, num_threads, progress)
+    return _search(IFSTable.empty(formula), num_classes, first_class, num_threads, progress, device)
 
 
 def search_2d(
@@ -62,9 +69,10 @@ def search_2d(
     first_class: int = 0,
     num_threads: int | None = None,
     progress: Progress | None = None,
+    device: str | torch.device = "cpu",
 ) -> IFSTable:
     """As :func:`search_3d` for classes in the plane, with weight rows measured as the released dataset needs them."""
-    return _search(empty_table(formula, PLANE), num_classes, first_class, num_threads, progress)
+    return _search(empty_table(formula, PLANE), num_classes, first_class, num_threads, progress, device)
 
 
 def empty_table(formula: int, columns: int) -> IFSTable:
@@ -78,6 +86,7 @@ def extend_table(
     num_threads: int | None = None,
     progress: Progress | None = None,
     checkpoint: Callable[[IFSTable], object] | None = None,
+    device: str | torch.device = "cpu",
 ) -> IFSTable:
     """Continue a table of classes 0, 1, ... to ``num_classes``.
 
@@ -87,9 +96,10 @@ def extend_table(
         num_threads: None for all cores that this process may use.
         progress: called after each few classes with the size of the table.
         checkpoint: called with the table so far every few seconds, when interrupted (Ctrl-C), and at the end.
+        device: as in :func:`search_3d`.
     """
     checks.integer("num_classes", num_classes, len(table), MAX_CLASSES)
-    blocks = _search_blocks(table, len(table), num_classes, num_threads)
+    blocks = _search_blocks(table, len(table), num_classes, num_threads, device)
     return _extend(table, blocks, num_classes, progress, checkpoint)
 
 
@@ -130,11 +140,16 @@ def extend_measured(
 
 
 def _search(
-    like: IFSTable, num_classes: int, first_class: int, num_threads: int | None, progress: Progress | None
+    like: IFSTable,
+    num_classes: int,
+    first_class: int,
+    num_threads: int | None,
+    progress: Progress | None,
+    device: str | torch.device,
 ) -> IFSTable:
     checks.integer("first_class", first_class, 0, MAX_CLASSES - 1)
     checks.integer("num_classes", num_classes, 1, MAX_CLASSES - first_class)
-    blocks = _search_blocks(like, first_class, first_class + num_classes, num_threads)
+    blocks = _search_blocks(like, first_class, first_class + num_classes, num_threads, device)
     return _extend(like, blocks, num_classes, progress)
 
 
@@ -172,6 +187,7 @@ def search_to_file(
     formula: int = EXFRACTALDB,
     num_threads: int | None = None,
     progress: bool = True,
+    device: str | torch.device = "cpu",
 ) -> IFSTable:
     """Search classes 0 .. ``num_classes - 1`` and write the table to ``path``.
 
@@ -184,9 +200,10 @@ def search_to_file(
         formula: the formula's number; ``FRACTALDB`` searches in the plane, any other in space.
         num_threads: None for all cores that this process may use.
         progress: show a bar on standard error, if that is a terminal.
+        device: as in :func:`search_3d`; a search may be continued on another device.
 
     Raises:
-        ValueError: the partial file is damaged or belongs to another formula.
+        ValueError: the partial file is damaged or belongs to another formula; no such device.
         OSError: the folder is missing or cannot be written; said before the search.
     """
     checks.integer("num_classes", num_classes, 1, MAX_CLASSES)
@@ -196,7 +213,9 @@ def search_to_file(
     save_table(table, partial)
     if len(table) < num_classes:
         with progress_bar(f"searching {num_classes} classes", len(table), progress) as report:
-            table = extend_table(table, num_classes, num_threads, report, lambda part: save_table(part, partial))
+            table = extend_table(
+                table, num_classes, num_threads, report, lambda part: save_table(part, partial), device
+            )
     save_table(table.head(num_classes), path)
     partial.unlink(missing_ok=True)
     return table.head(num_classes)
@@ -218,11 +237,32 @@ def _resume(partial: Path, formula: int) -> IFSTable:
     return table
 
 
-def _search_blocks(like: IFSTable, first: int, last: int, num_threads: int | None) -> Iterator[IFSTable]:
+def _search_blocks(
+    like: IFSTable, first: int, last: int, num_threads: int | None, device: str | torch.device
+) -> Iterator[IFSTable]:
     """Tables like ``like`` of consecutive classes from ``first`` up to, not including, ``last``, in order."""
     checks.integer("formula", like.formula, 0, 2**32 - 1)
-    key = philox.dataset_key(0, like.formula)
-    return _in_blocks(lambda start, count: _search_block(key, start, count, like), first, last, num_threads)
+    key, place = philox.dataset_key(0, like.formula), resolve_device(device)
+    if place.type == "cpu":
+        return _in_blocks(lambda start, count: _search_block(key, start, count, like), first, last, num_threads)
+    return _gpu_blocks(key, like, first, last, num_threads, place)
+
+
+def _gpu_blocks(
+    key: philox.Key, like: IFSTable, first: int, last: int, num_threads: int | None, device: torch.device
+) -> Iterator[IFSTable]:
+    """As :func:`_search_blocks`: the GPU finds attempts for many classes at once, threads make tables of a few."""
+    from fdsl_gpu.gpu_search import CLASSES, confirmed, first_attempts
+
+    for begin in range(first, last, CLASSES):
+        attempts = first_attempts(key, begin, min(CLASSES, last - begin), like.columns, device)
+
+        def block(start: int, count: int, begin: int = begin, attempts: NDArray[np.int32] = attempts) -> IFSTable:
+            part = attempts[start - begin : start - begin + count]
+            maps, counts, drawable = confirmed(key, start, part, like.columns)
+            return _table_like(like, maps, counts, part, drawable)
+
+        yield from _in_blocks(block, begin, begin + len(attempts), num_threads)
 
 
 def _in_blocks(
@@ -242,27 +282,32 @@ def _in_blocks(
 
 
 def _search_block(key: philox.Key, first: int, count: int, like: IFSTable) -> IFSTable:
-    if like.columns == PLANE:
-        return _search_block_2d(key, first, count, like)
     from fdsl_gpu.cpu_kernels.search import MAX_MAPS, find_classes
+    from fdsl_gpu.cpu_kernels.search_2d import find_classes_2d
 
-    maps = np.zeros((count, MAX_MAPS, SPACE), np.float32)
+    maps = np.zeros((count, MAX_MAPS, like.columns), np.float32)
     counts, attempts = np.empty(count, np.int64), np.empty(count, np.int32)
+    streams = (*map(np.uint64, key), philox.CLASS, philox.CHAIN, first)
+    if like.columns == PLANE:
+        find_classes_2d(*streams, maps, counts, attempts)
+        return _table_like(like, maps, counts, attempts)
     drawable = np.empty((count, len(weights_table())), np.bool_)
-    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
-    find_classes(k0, k1, philox.CLASS, philox.CHAIN, first, weights_table(), maps, counts, attempts, drawable)
-    used = np.arange(MAX_MAPS) < counts[:, None]
-    return IFSTable(np.concatenate([[0], np.cumsum(counts)]), maps[used], attempts, drawable, like.formula)
+    find_classes(*streams, weights_table(), maps, counts, attempts, drawable)
+    return _table_like(like, maps, counts, attempts, drawable)
 
 
-def _search_block_2d(key: philox.Key, first: int, count: int, like: IFSTable) -> IFSTable:
-    from fdsl_gpu.cpu_kernels.search_2d import MAX_MAPS, find_classes_2d
-
-    maps = np.zeros((count, MAX_MAPS, PLANE), np.float32)
-    counts, attempts = np.empty(count, np.int64), np.empty(count, np.int32)
-    k0, k1 = np.uint64(key[0]), np.uint64(key[1])
-    find_classes_2d(k0, k1, philox.CLASS, philox.CHAIN, first, maps, counts, attempts)
-    found = IFSTable.of_maps(counts, maps[np.arange(MAX_MAPS) < counts[:, None]], like.formula, attempts)
+def _table_like(
+    like: IFSTable,
+    maps: NDArray[np.float32],
+    counts: NDArray[np.int64],
+    attempts: NDArray[np.int32],
+    drawable: NDArray[np.bool_] | None = None,
+) -> IFSTable:
+    """A table of classes with ``maps`` [C, 7, K], of which ``counts`` [C] are used; in the plane, rows are measured."""
+    used = maps[np.arange(maps.shape[1]) < counts[:, None]]
+    if drawable is not None:
+        return IFSTable(np.concatenate([[0], np.cumsum(counts)]), used, attempts, drawable, like.formula)
+    found = IFSTable.of_maps(counts, used, like.formula, attempts)
     return found if like.weighting is None else measured(found, like.weighting)
 
 

@@ -72,17 +72,17 @@ class Source:
         self.memory_format = checks.choice(
             "memory_format", memory_format, (torch.contiguous_format, torch.channels_last)
         )
-        self._split = checks.choice("split", split, ("train", "val"))
+        self._split = arguments.split(split, self.formulas)
         self.instances_per_class = arguments.instances(instances_per_class, self.formulas)
         self.mode = checks.choice("mode", mode, ("canvas", "vector"))
         self._crop_canvases = [formula.canvas_size for formula in self.formulas]
         if mode == "vector":
             self.formulas = tuple(arguments.at_image_size(formula, image_size) for formula in self.formulas)
-        self.recipe = arguments.chosen_recipe(augment, repeats, mode, self.formulas[0])
+        self.return_masks = arguments.return_masks(return_masks, self.formulas[0])
+        self.recipe = arguments.chosen_recipe(augment, repeats, mode, self.formulas[0], self.return_masks)
         self.presents = self.recipe.fingerprint() != recipe(None).fingerprint()
         self.transform = arguments.transform(transform)
         self.views = arguments.views(views, self.formulas, self.presents)
-        self.return_masks = arguments.return_masks(return_masks, self.formulas[0])
         self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
         self._write_out: dict[str, Any] = {
             "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),

@@ -19,6 +19,7 @@ KERNEL_FILES = [
     "ifs",
     "ifs_2d",
     "polygon",
+    "search",
     "write_out",
 ]
 TARGETS = ["sm_80", "sm_90", "gfx942"]

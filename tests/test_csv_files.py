@@ -99,7 +99,7 @@ MALFORMED = {
     "too many maps": (lines(*[FINE] * 9), ["9 maps", "1 .. 8"]),
     "no maps": ("\n", ["0 maps"]),
     "flat": (lines("1,1,1,1,0,0,1"), ["determinant 0"]),
-    "probabilities": (lines("0.5,0,0,0.5,0.1,0.2,0.4", "0.5,0,0,0.5,0,0,0.6"), ["map 1, column 7", "p = 0.4", "0.5"]),
+    "probabilities": (lines("0.5,0,0,0.5,0.1,0.2,0.4", "0.5,0,0,0.5,0,0,0.6"), ["line 1, column 7", "p = 0.4", "0.5"]),
 }
 
 

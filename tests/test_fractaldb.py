@@ -201,7 +201,7 @@ def test_ofdb_2d_is_one_row_upside_down(shipped, weights, row):
 def test_ofdb_default_instances():
     assert OFDB2D().default_instances == 1
     assert OFDB2D(random_pattern=True).default_instances is None
-    assert OFDB3D().default_instances == 12
+    assert OFDB3D().default_instances is None
     assert FractalDB().default_instances is None
     numbers = [formula.NUMBER for formula in (ExFractalDB, FractalDB, OFDB2D, OFDB3D)]
     assert numbers == [2, 3, 6, 7]

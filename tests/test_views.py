@@ -12,7 +12,7 @@ SMALL = {"image_size": 32, "device": "cpu", "dtype": torch.uint8}
 WITH_VIEWS = sorted(
     name
     for name, preset in PRESETS.items()
-    if preset.formula.VIEWS and preset.formula.TARGET == "label" and preset.formula.num_classes <= 1000
+    if preset.formula.views and preset.formula.TARGET == "label" and preset.formula.num_classes <= 1000
 )
 
 
@@ -52,9 +52,26 @@ def test_views_go_through_a_plain_data_loader() -> None:
     assert label == batch_labels[3]
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fractaldb-1k", {"rendering": "point"}),
+        ("2d-ofdb-1k", {"rendering": "point"}),
+        ("1p-frac", {"rendering": "fill"}),
+    ],
+)
+def test_views_and_validation_are_refused_where_a_class_has_few_pictures(name: str, options: dict) -> None:
+    with pytest.raises(ValueError, match="views: received 2"):
+        fdsl_gpu.FDSLDataset(name, 4, views=2, **SMALL, **options)
+    with pytest.raises(ValueError, match="split: received 'val'"):
+        fdsl_gpu.FDSLDataset(name, 4, split="val", **SMALL, **options)
+
+
 def test_views_are_refused_where_nothing_differs() -> None:
     with pytest.raises(ValueError, match="views: received 2 for rcdb"):
         fdsl_gpu.FDSLDataset("rcdb-1k", 4, views=2, **SMALL)
+    with pytest.raises(ValueError, match="views: received 2 for segrcdb"):
+        fdsl_gpu.FDSLDataset("segrcdb", 4, views=2, **SMALL)
     with pytest.raises(ValueError, match="views: received 0"):
         fdsl_gpu.FDSLDataset("exfractaldb-1k", 4, views=0, **SMALL)
 

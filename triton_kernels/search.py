@@ -1,14 +1,15 @@
-"""Chains of candidates of a category search, a lane each: the laws of ``fdsl_gpu.cpu_kernels.search`` and ``search_2d``.
+"""Chains of candidates of a category search, a lane each.
 
-A lane walks one candidate's chain from the origin in float64, in the CPU's order, so that no float is summed across
-lanes and what comes out is the CPU's to the bit: launch with enable_fp_fusion=False. Step s of candidate (c, t) takes
-the map #{j: w > threshold j}, w word s of the stream of choices of id c << 32 | t. Points are not kept: each pass walks
-the chain anew.
+The laws are those of ``fdsl_gpu.cpu_kernels.search`` and ``search_2d``. A lane walks one candidate's chain from the
+origin in float64, in the CPU's order, so that no float is summed across lanes and what comes out is the CPU's to the
+bit: launch with enable_fp_fusion=False. Step s of candidate (c, t) takes the map #{j: w > threshold j}, w word s of the
+stream of choices of id c << 32 | t. Points are not kept: each pass walks the chain anew.
 
 * ``extremes_2d``: float64 [4, N], least x, greatest x, least y, greatest y, with the origin.
 * ``fill_2d``: int32 [N], pixels that the points, with the origin, hit; each axis scaled by its own extremes.
 * ``extremes_3d``: float64 [2, N], least and greatest coordinate, without the origin.
-* ``variances_3d``: float64 [3, N], variance of each axis of the cloud scaled to [-1, 1] by these two.
+* ``means_3d``: float64 [3, N], mean of each axis of the cloud scaled to [-1, 1] by these two; once more, with these
+  means, the variance.
 
 A chain that runs away may reach NaN: comparisons with NaN leave the extremes in place, which by then exceed any limit.
 """
@@ -19,7 +20,7 @@ import triton.language as tl
 from triton_kernels.philox import philox4x32
 
 BLOCK = 64
-"""Candidates a program; with one warp, no thread of any machine repeats the work of another."""
+"""Candidates a program of one warp, at least as many as any machine's warp has threads."""
 
 
 @triton.jit
@@ -53,43 +54,25 @@ def _choose(word, thresholds):
 
 
 @triton.jit
-def _parameter(row, n, COLUMN: tl.constexpr):
-    return tl.load(row + COLUMN * n).to(tl.float64)
-
-
-@triton.jit
-def _step_2d(word, x, y, thresholds, maps_ptr, n):
+def _step_2d(word, x, y, walks, thresholds, maps_ptr, n):
+    """The next point of those that still walk; parameters are exact in float32 and widened as they are used."""
     row = maps_ptr + _choose(word, thresholds) * (6 * n)
-    next_x = (_parameter(row, n, 0) * x + _parameter(row, n, 1) * y) + _parameter(row, n, 4)
-    next_y = (_parameter(row, n, 2) * x + _parameter(row, n, 3) * y) + _parameter(row, n, 5)
-    return next_x, next_y
+    next_x = (tl.load(row) * x + tl.load(row + n) * y) + tl.load(row + 4 * n)
+    next_y = (tl.load(row + 2 * n) * x + tl.load(row + 3 * n) * y) + tl.load(row + 5 * n)
+    return tl.where(walks, next_x, x), tl.where(walks, next_y, y)
 
 
 @triton.jit
-def _step_3d(word, x, y, z, thresholds, maps_ptr, n):
+def _step_3d(word, x, y, z, walks, thresholds, maps_ptr, n):
+    """The next point of those that still walk; parameters are exact in float32 and widened as they are used."""
     row = maps_ptr + _choose(word, thresholds) * (12 * n)
-    front_x, back_x = _parameter(row, n, 0) * x + _parameter(row, n, 1) * y, _parameter(row, n, 2) * z
-    front_y, back_y = _parameter(row, n, 3) * x + _parameter(row, n, 4) * y, _parameter(row, n, 5) * z
-    front_z, back_z = _parameter(row, n, 6) * x + _parameter(row, n, 7) * y, _parameter(row, n, 8) * z
-    next_x = front_x + (back_x + _parameter(row, n, 9))
-    next_y = front_y + (back_y + _parameter(row, n, 10))
-    next_z = front_z + (back_z + _parameter(row, n, 11))
-    return next_x, next_y, next_z
-
-
-@triton.jit
-def _widen(value, low, high):
-    return tl.where(value < low, value, low), tl.where(value > high, value, high)
-
-
-@triton.jit
-def _widen_2d(words, x, y, low_x, high_x, low_y, high_y, thresholds, maps_ptr, n, COUNT: tl.constexpr):
-    """``COUNT`` steps, 1 .. 4, of ``extremes_2d``."""
-    for i in tl.static_range(COUNT):
-        x, y = _step_2d(words[i], x, y, thresholds, maps_ptr, n)
-        low_x, high_x = _widen(x, low_x, high_x)
-        low_y, high_y = _widen(y, low_y, high_y)
-    return x, y, low_x, high_x, low_y, high_y
+    front_x, back_x = tl.load(row) * x + tl.load(row + n) * y, tl.load(row + 2 * n) * z
+    front_y, back_y = tl.load(row + 3 * n) * x + tl.load(row + 4 * n) * y, tl.load(row + 5 * n) * z
+    front_z, back_z = tl.load(row + 6 * n) * x + tl.load(row + 7 * n) * y, tl.load(row + 8 * n) * z
+    next_x = front_x + (back_x + tl.load(row + 9 * n))
+    next_y = front_y + (back_y + tl.load(row + 10 * n))
+    next_z = front_z + (back_z + tl.load(row + 11 * n))
+    return tl.where(walks, next_x, x), tl.where(walks, next_y, y), tl.where(walks, next_z, z)
 
 
 @triton.jit(do_not_specialize=["n", "k0", "k1"])
@@ -127,16 +110,13 @@ def extremes_2d(
     x = tl.zeros([BLOCK], tl.float64)
     y = x
     low_x, high_x, low_y, high_y = x, x, x, x
-    for block in range(STEPS // 4):
+    for block in range((STEPS + 3) // 4):
         words = philox4x32(lane * 0 + block, 0, low_word, high_word, k0, k1)
-        x, y, low_x, high_x, low_y, high_y = _widen_2d(
-            words, x, y, low_x, high_x, low_y, high_y, thresholds, maps_ptr, n, 4
-        )
-    if STEPS % 4 > 0:
-        words = philox4x32(lane * 0 + STEPS // 4, 0, low_word, high_word, k0, k1)
-        x, y, low_x, high_x, low_y, high_y = _widen_2d(
-            words, x, y, low_x, high_x, low_y, high_y, thresholds, maps_ptr, n, STEPS % 4
-        )
+        for i in tl.static_range(4):
+            walks = lane * 0 + (4 * block + i) < STEPS
+            x, y = _step_2d(words[i], x, y, walks, thresholds, maps_ptr, n)
+            low_x, high_x = tl.where(x < low_x, x, low_x), tl.where(x > high_x, x, high_x)
+            low_y, high_y = tl.where(y < low_y, y, low_y), tl.where(y > high_y, y, high_y)
     tl.store(extremes_ptr + lane, low_x, mask=live)
     tl.store(extremes_ptr + n + lane, high_x, mask=live)
     tl.store(extremes_ptr + 2 * n + lane, low_y, mask=live)
@@ -156,29 +136,6 @@ def _hit(x, y, box, seen_ptr, live, CANVAS: tl.constexpr, PADDING: tl.constexpr)
     bit = (cell * 0 + 1) << (cell & 31)
     old = tl.atomic_or(seen_ptr + (cell >> 5), bit, mask=live, sem="relaxed")
     return tl.where((old & bit) == 0, 1, 0)
-
-
-@triton.jit
-def _hit_2d(
-    words,
-    x,
-    y,
-    fill,
-    box,
-    seen_ptr,
-    live,
-    thresholds,
-    maps_ptr,
-    n,
-    CANVAS: tl.constexpr,
-    PADDING: tl.constexpr,
-    COUNT: tl.constexpr,
-):
-    """``COUNT`` steps, 1 .. 4, of ``fill_2d``."""
-    for i in tl.static_range(COUNT):
-        x, y = _step_2d(words[i], x, y, thresholds, maps_ptr, n)
-        fill += _hit(x, y, box, seen_ptr, live, CANVAS, PADDING)
-    return x, y, fill
 
 
 @triton.jit(do_not_specialize=["n", "k0", "k1"])
@@ -229,26 +186,13 @@ def fill_2d(
     x = tl.zeros([BLOCK], tl.float64)
     y = x
     fill = _hit(x, y, box, seen_ptr, live, CANVAS, PADDING)
-    for block in range(STEPS // 4):
+    for block in range((STEPS + 3) // 4):
         words = philox4x32(lane * 0 + block, 0, low_word, high_word, k0, k1)
-        x, y, fill = _hit_2d(words, x, y, fill, box, seen_ptr, live, thresholds, maps_ptr, n, CANVAS, PADDING, 4)
-    if STEPS % 4 > 0:
-        words = philox4x32(lane * 0 + STEPS // 4, 0, low_word, high_word, k0, k1)
-        x, y, fill = _hit_2d(
-            words, x, y, fill, box, seen_ptr, live, thresholds, maps_ptr, n, CANVAS, PADDING, STEPS % 4
-        )
+        for i in tl.static_range(4):
+            walks = lane * 0 + (4 * block + i) < STEPS
+            x, y = _step_2d(words[i], x, y, walks, thresholds, maps_ptr, n)
+            fill += _hit(x, y, box, seen_ptr, live, CANVAS, PADDING)
     tl.store(fills_ptr + lane, fill, mask=live)
-
-
-@triton.jit
-def _widen_3d(words, x, y, z, low, high, thresholds, maps_ptr, n, COUNT: tl.constexpr):
-    """``COUNT`` steps, 1 .. 4, of ``extremes_3d``."""
-    for i in tl.static_range(COUNT):
-        x, y, z = _step_3d(words[i], x, y, z, thresholds, maps_ptr, n)
-        low, high = _widen(x, low, high)
-        low, high = _widen(y, low, high)
-        low, high = _widen(z, low, high)
-    return x, y, z, low, high
 
 
 @triton.jit(do_not_specialize=["n", "k0", "k1"])
@@ -286,91 +230,48 @@ def extremes_3d(
     x = tl.zeros([BLOCK], tl.float64)
     y, z = x, x
     low, high = x + float("inf"), x - float("inf")
-    for block in range(STEPS // 4):
+    for block in range((STEPS + 3) // 4):
         words = philox4x32(lane * 0 + block, 0, low_word, high_word, k0, k1)
-        x, y, z, low, high = _widen_3d(words, x, y, z, low, high, thresholds, maps_ptr, n, 4)
-    if STEPS % 4 > 0:
-        words = philox4x32(lane * 0 + STEPS // 4, 0, low_word, high_word, k0, k1)
-        x, y, z, low, high = _widen_3d(words, x, y, z, low, high, thresholds, maps_ptr, n, STEPS % 4)
+        for i in tl.static_range(4):
+            walks = lane * 0 + (4 * block + i) < STEPS
+            x, y, z = _step_3d(words[i], x, y, z, walks, thresholds, maps_ptr, n)
+            low, high = tl.where(x < low, x, low), tl.where(x > high, x, high)
+            low, high = tl.where(y < low, y, low), tl.where(y > high, y, high)
+            low, high = tl.where(z < low, z, low), tl.where(z > high, z, high)
     tl.store(extremes_ptr + lane, low, mask=live)
     tl.store(extremes_ptr + n + lane, high, mask=live)
 
 
 @triton.jit
-def _term(value, low, span, mean, SQUARES: tl.constexpr):
-    """What a coordinate adds: its scaled value, or the square of its distance to the mean."""
-    scaled = 2.0 * (value - low) / span - 1.0
+def _terms(x, y, z, low, span, center_x, center_y, center_z, SQUARES: tl.constexpr):
+    """What a point adds on each axis: its scaled coordinate, or the square of its distance to the center."""
+    term_x = 2.0 * (x - low) / span - 1.0
+    term_y = 2.0 * (y - low) / span - 1.0
+    term_z = 2.0 * (z - low) / span - 1.0
     if SQUARES:
-        difference = scaled - mean
-        scaled = difference * difference
-    return scaled
-
-
-@triton.jit
-def _add_3d(
-    words, points, totals, means, low, span, thresholds, maps_ptr, n, SQUARES: tl.constexpr, COUNT: tl.constexpr
-):
-    """``COUNT`` steps, 1 .. 4, of ``_totals_3d``."""
-    x, y, z = points
-    total_x, total_y, total_z = totals
-    for i in tl.static_range(COUNT):
-        x, y, z = _step_3d(words[i], x, y, z, thresholds, maps_ptr, n)
-        total_x += _term(x, low, span, means[0], SQUARES)
-        total_y += _term(y, low, span, means[1], SQUARES)
-        total_z += _term(z, low, span, means[2], SQUARES)
-    return x, y, z, total_x, total_y, total_z
-
-
-@triton.jit
-def _means_3d(
-    lane,
-    low_word,
-    high_word,
-    means,
-    low,
-    span,
-    thresholds,
-    maps_ptr,
-    n,
-    k0,
-    k1,
-    SQUARES: tl.constexpr,
-    STEPS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
-    """Means over a chain, in its order, of what ``_term`` says."""
-    x = tl.zeros([BLOCK], tl.float64)
-    y, z = x, x
-    total_x, total_y, total_z = x, x, x
-    for block in range(STEPS // 4):
-        words = philox4x32(lane * 0 + block, 0, low_word, high_word, k0, k1)
-        x, y, z, total_x, total_y, total_z = _add_3d(
-            words, (x, y, z), (total_x, total_y, total_z), means, low, span, thresholds, maps_ptr, n, SQUARES, 4
-        )
-    if STEPS % 4 > 0:
-        words = philox4x32(lane * 0 + STEPS // 4, 0, low_word, high_word, k0, k1)
-        x, y, z, total_x, total_y, total_z = _add_3d(
-            words, (x, y, z), (total_x, total_y, total_z), means, low, span, thresholds, maps_ptr, n, SQUARES, STEPS % 4
-        )
-    return total_x / STEPS, total_y / STEPS, total_z / STEPS
+        term_x, term_y, term_z = term_x - center_x, term_y - center_y, term_z - center_z
+        term_x, term_y, term_z = term_x * term_x, term_y * term_y, term_z * term_z
+    return term_x, term_y, term_z
 
 
 @triton.jit(do_not_specialize=["n", "k0", "k1"])
-def variances_3d(
+def means_3d(
     maps_ptr,
     thresholds_ptr,
     categories_ptr,
     attempts_ptr,
     extremes_ptr,
-    variances_ptr,
+    centers_ptr,
+    means_ptr,
     n,
     k0,
     k1,
     STREAM: tl.constexpr,
     STEPS: tl.constexpr,
+    SQUARES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Variances of the axes of scaled chains in space, grid (ceil(N / BLOCK),).
+    """Means over the points of chains, in their order, of the axes of the scaled cloud, grid (ceil(N / BLOCK),).
 
     Args:
         maps_ptr: as for :func:`extremes_3d`, and so are the next three.
@@ -378,12 +279,14 @@ def variances_3d(
         categories_ptr: int32 [N].
         attempts_ptr: int32 [N].
         extremes_ptr: float64 [2, N].
-        variances_ptr: float64 [3, N], overwritten; NaN if all coordinates of a chain are one number.
+        centers_ptr: float64 [3, N], the means of the axes if ``SQUARES``, else not used.
+        means_ptr: float64 [3, N], overwritten; NaN if all coordinates of a chain are one number.
         n: candidates N, at least 1.
         k0: key, low word.
         k1: key, high word.
         STREAM: Philox stream of choices.
         STEPS: points of a chain.
+        SQUARES: means of squared distances to the centers, else of scaled coordinates.
         BLOCK: candidates a program.
     """
     lane, live, low_word, high_word = _lanes(categories_ptr, attempts_ptr, n, STREAM, BLOCK)
@@ -391,14 +294,26 @@ def variances_3d(
     maps_ptr += lane
     low = tl.load(extremes_ptr + lane)
     span = tl.load(extremes_ptr + n + lane) - low
-    means = (low, low, low)
-    means = _means_3d(lane, low_word, high_word, means, low, span, thresholds, maps_ptr, n, k0, k1, False, STEPS, BLOCK)
-    variances = _means_3d(
-        lane, low_word, high_word, means, low, span, thresholds, maps_ptr, n, k0, k1, True, STEPS, BLOCK
-    )
-    tl.store(variances_ptr + lane, variances[0], mask=live)
-    tl.store(variances_ptr + n + lane, variances[1], mask=live)
-    tl.store(variances_ptr + 2 * n + lane, variances[2], mask=live)
+    x = tl.zeros([BLOCK], tl.float64)
+    y, z = x, x
+    total_x, total_y, total_z = x, x, x
+    center_x, center_y, center_z = x, x, x
+    if SQUARES:
+        center_x = tl.load(centers_ptr + lane)
+        center_y = tl.load(centers_ptr + n + lane)
+        center_z = tl.load(centers_ptr + 2 * n + lane)
+    for block in range((STEPS + 3) // 4):
+        words = philox4x32(lane * 0 + block, 0, low_word, high_word, k0, k1)
+        for i in tl.static_range(4):
+            walks = lane * 0 + (4 * block + i) < STEPS
+            x, y, z = _step_3d(words[i], x, y, z, walks, thresholds, maps_ptr, n)
+            term_x, term_y, term_z = _terms(x, y, z, low, span, center_x, center_y, center_z, SQUARES)
+            total_x = tl.where(walks, total_x + term_x, total_x)
+            total_y = tl.where(walks, total_y + term_y, total_y)
+            total_z = tl.where(walks, total_z + term_z, total_z)
+    tl.store(means_ptr + lane, total_x / STEPS, mask=live)
+    tl.store(means_ptr + n + lane, total_y / STEPS, mask=live)
+    tl.store(means_ptr + 2 * n + lane, total_z / STEPS, mask=live)
 
 
 _CANDIDATES = {
@@ -408,6 +323,7 @@ _CANDIDATES = {
     "attempts_ptr": "*i32",
     "extremes_ptr": "*fp64",
 }
+_MEANS = {"centers_ptr": "*fp64", "means_ptr": "*fp64"}
 _SIZES = {"n": "i32", "k0": "i32", "k1": "i32"}
 _PLANE = {"STREAM": 2, "STEPS": 99_999, "BLOCK": BLOCK}
 _SPACE = {"STREAM": 2, "STEPS": 9_999, "BLOCK": BLOCK}
@@ -419,6 +335,7 @@ SIGNATURES = {
         {**_PLANE, "CANVAS": 512, "PADDING": 6},
     ),
     "extremes_3d": ({**_CANDIDATES, **_SIZES}, _SPACE),
-    "variances_3d": ({**_CANDIDATES, "variances_ptr": "*fp64", **_SIZES}, _SPACE),
+    "means_3d": ({**_CANDIDATES, **_MEANS, **_SIZES}, {**_SPACE, "SQUARES": False}),
+    "means_3d/squares": ({**_CANDIDATES, **_MEANS, **_SIZES}, {**_SPACE, "SQUARES": True}),
 }
 """Argument types and constants of each kernel at its published settings, for compiling offline."""

@@ -101,7 +101,7 @@ def _files(path: Path) -> list[Path]:
         )
     if path.is_file():
         return [path]
-    files = list(path.glob("*.csv")) or list(path.glob("*/*.csv"))
+    files = [file for file in path.glob("*.csv") if file.is_file()] or list(path.glob("*/*.csv"))
     if not files:
         raise malformed(
             repr(str(path)), "a folder without CSV files", "one CSV file a class", "Pass the folder that holds them."
@@ -145,16 +145,17 @@ def _number(place: str, column: int, cell: str) -> float:
 
 def _class_maps(file: Path, columns: int) -> NDArray[np.float32]:
     """Maps float32 [n, columns] of one file, whose probabilities have been checked."""
-    rows = []
+    rows, places = [], []
     for place, cells in _lines(file):
         if len(cells) != columns + 1:
             raise malformed(place, _width(cells, columns), f"{columns + 1}: {_KINDS[columns]}", _remedy(cells, columns))
         rows.append([_number(place, column, cell) for column, cell in enumerate(cells, 1)])
+        places.append(place)
     if not 1 <= len(rows) <= MAX_MAPS:
         raise malformed(repr(str(file)), f"{len(rows)} maps", f"1 .. {MAX_MAPS}, one a line", "Remove the file.")
     values = np.array(rows)
     maps = values[:, :columns].astype(np.float32)
-    _check_probabilities(file, volumes(maps), values[:, columns])
+    _check_probabilities(file, places, columns + 1, volumes(maps), values[:, columns])
     return maps
 
 
@@ -169,7 +170,10 @@ def _remedy(cells: Sequence[str], columns: int) -> str:
     return f"Pass a folder that holds files of {_DATASETS[columns]} only."
 
 
-def _check_probabilities(file: Path, sizes: NDArray[np.float64], received: NDArray[np.float64]) -> None:
+def _check_probabilities(
+    file: Path, places: list[str], columns: int, sizes: NDArray[np.float64], received: NDArray[np.float64]
+) -> None:
+    """Refuse a file whose last column, of ``columns``, is not |det| / sum |det|."""
     total = np.add.accumulate(sizes)[-1]
     if not total > 0:
         raise malformed(
@@ -179,15 +183,11 @@ def _check_probabilities(file: Path, sizes: NDArray[np.float64], received: NDArr
     if wrong.any():
         line = int(np.argmax(wrong))
         raise malformed(
-            f"{str(file)!r}, map {line + 1}, column {_last_column(file)}",
+            f"{places[line]}, column {columns}",
             f"p = {received[line]:.6g}",
             f"|det| / sum |det| = {sizes[line] / total:.6g} within {P_TOLERANCE}",
             "Other probabilities cannot be drawn; write these, or remove the file.",
         )
-
-
-def _last_column(file: Path) -> int:
-    return len(next(cells for _, cells in _lines(file)))
 
 
 def _class_values(file: Path, parameters: Sequence[Parameter]) -> list[float]:
@@ -238,7 +238,11 @@ def load_csv_folder(path: str | os.PathLike[str], columns: int) -> IFSTable:
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         drawable = pool.map(_drawable, range(len(counts)), np.split(maps, first[1:-1]))
-        return IFSTable(first, maps, np.zeros(len(counts), np.int32), np.stack(list(drawable)))
+        rows = np.stack(list(drawable))
+    if not rows.any(axis=1).all():
+        file = _files(Path(path))[int(np.argmin(rows.any(axis=1)))]
+        raise malformed(repr(str(file)), "maps that run away", "maps that stay bounded", "Remove the file.")
+    return IFSTable(first, maps, np.zeros(len(counts), np.int32), rows)
 
 
 def _drawable(label: int, maps: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -103,13 +103,17 @@ class _Fractals(Formula):
 class AndersonFarrell(_Fractals):
     """One fractal a picture, with the settings of the released generator.
 
+    Not as released: there, half of the pictures are those of a cache, moved and flipped once more, to save the cost of
+    drawing; here every picture is drawn.
+
     Attributes:
         num_classes: 1,000 systems, as the released pre-training used.
         canvas_size: native 224; the window, not the canvas, decides what is seen.
         min_maps: least maps of a class; 2 as in the released systems.
         max_maps: most maps of a class; 4 as in the released systems, at most 8.
         points: points a fractal.
-        color: False for the published grey mode: fractals are 127 wherever a point falls.
+        color: False for grey fractals, 127 wherever a point falls; with ``background=False``, on black, the published
+            grey mode. Pictures have three equal planes then.
         background: a diamond-square background, in colour; False for black.
         blur: blur half of the pictures.
         jitter: how the parameters vary with the instance, each with up to four tries until no singular value exceeds 1:
@@ -121,7 +125,6 @@ class AndersonFarrell(_Fractals):
 
     NAME: ClassVar[str] = "anderson_farrell"
     NUMBER: ClassVar[int] = _NUMBER
-    VIEWS: ClassVar[str] = "parameter jitter, points, window, flips, patch, colours, background and blur"
 
     jitter: Jitter | None = "basic"
     jitter_strength: int = 1
@@ -130,6 +133,11 @@ class AndersonFarrell(_Fractals):
         super().__post_init__()
         checks.choice("jitter", self.jitter, ("basic", "svd", "sval", "fractaldb", None))
         checks.integer("jitter_strength", self.jitter_strength, 1, 5)
+
+    @property
+    def views(self) -> str:
+        """What further views of an instance have of their own."""
+        return "parameter jitter, points, window, flips, patch, colours, background and blur"
 
     def draw(
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
@@ -187,12 +195,16 @@ class AndersonFarrellMulti(_Fractals):
     NAME: ClassVar[str] = "anderson_farrell_multi"
     NUMBER: ClassVar[int] = 10
     TARGET: ClassVar[Literal["multi_hot"]] = "multi_hot"
-    VIEWS: ClassVar[str] = "flips, colours, sizes and places of the same fractals, background and blur"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         # A side of 0.15 canvases must be a pixel, and half a canvas what a fractal can be drawn on.
         checks.integer("canvas_size", self.canvas_size, 16, 4096)
+
+    @property
+    def views(self) -> str:
+        """What further views of an instance have of their own."""
+        return "flips, colours, sizes and places of the same fractals, background and blur"
 
     def draw(
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0

@@ -38,8 +38,6 @@ class Formula:
     TARGET: ClassVar[Target] = "label"
     """What a picture is labelled with. Pictures of the other targets show several classes and have no label; they are
     located and drawn by instance, with label 0."""
-    VIEWS: ClassVar[str] = ""
-    """What differs between the views of one instance; empty if nothing does."""
 
     num_classes: int
     canvas_size: int
@@ -52,6 +50,16 @@ class Formula:
     def planes(self) -> int:
         """Planes of a picture: 1, grey, or 3, red, green and blue."""
         return 1
+
+    @property
+    def views(self) -> str:
+        """What differs between the views of one instance; empty if nothing does."""
+        return ""
+
+    @property
+    def distinct_pictures(self) -> int | None:
+        """Different pictures that a class has in all, if no instance brings a new one; None for endless."""
+        return None
 
     @property
     def default_instances(self) -> int | None:

@@ -58,7 +58,6 @@ class ExFractalDB(Formula):
     NUMBER: ClassVar[int] = EXFRACTALDB
     PRIMITIVE: ClassVar[Literal["points_3d"]] = "points_3d"
     RECORD: ClassVar[np.dtype] = POINTS_3D
-    VIEWS: ClassVar[str] = "the camera"
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
@@ -75,6 +74,11 @@ class ExFractalDB(Formula):
         if self.class_table is not None:
             # A bad file is refused here, not in the middle of a run.
             _classes(self.class_table, self.num_classes)
+
+    @property
+    def views(self) -> str:
+        """Further views of an instance have cameras of their own."""
+        return "the camera"
 
     def draw(
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0

@@ -65,7 +65,6 @@ class FractalDB(Formula):
     NUMBER: ClassVar[int] = FRACTALDB
     PRIMITIVE: ClassVar[Literal["points_2d"]] = "points_2d"
     RECORD: ClassVar[np.dtype] = POINTS_2D
-    VIEWS: ClassVar[str] = "the random pattern of the patches"
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
@@ -90,6 +89,16 @@ class FractalDB(Formula):
     def planes(self) -> int:
         """Planes of a picture: 1, or 3 in colour."""
         return 3 if self.color else 1
+
+    @property
+    def views(self) -> str:
+        """Further views of an instance have patterns of their own; points have none."""
+        return "the random pattern of the patches" if self.rendering == "patch" else ""
+
+    @property
+    def distinct_pictures(self) -> int | None:
+        """Points come in 25 weights and 4 flips only."""
+        return None if self.rendering == "patch" else len(fractaldb_weights(self.weight_step)) * FLIPS
 
     def draw(self, key: philox.Key, labels: _Int64, instances: _Int64, view: int = 0) -> np.ndarray:
         """Records ([B] of ``POINTS_2D``) of labels and instances, both int64 [B]."""

@@ -57,9 +57,10 @@ class OFDB2D(FractalDB):
 class OFDB3D(ExFractalDB):
     """One cloud of points a class: :class:`ExFractalDB`'s classes under one weight row, seen from a ring of 12 views.
 
-    Instances 0 .. 11 are the published views. Later instances, and further views of any, draw a place on the ring and
-    jitter of their own; the cloud stays. If a class runs away under its row, the next drawable one is used, where the
-    original has no picture.
+    Instances 0 .. 11 are the published views (``instances_per_class=12`` shows them and nothing else). Later instances,
+    and further views of any, draw one of the 12 places and its jitter of +-pi degrees afresh, so that a stream shows
+    every class once in ``num_classes`` positions, each time in a view chosen at random; the cloud stays. If a class
+    runs away under its row, the next drawable one is used, where the original has no picture.
 
     Attributes:
         viewpoint: "ring", or "uniform" for a uniformly random rotation for each instance.
@@ -75,11 +76,6 @@ class OFDB3D(ExFractalDB):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.choice("weights", self.weights, ("published", "identity"))
-
-    @property
-    def default_instances(self) -> int | None:
-        """The published views, 12."""
-        return RING_VIEWS
 
     def _clouds(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Any:
         return 0 if self.weights == "published" else IDENTITY_ROW, content_ids(labels, np.zeros_like(labels))

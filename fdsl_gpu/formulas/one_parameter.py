@@ -10,6 +10,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -72,7 +73,6 @@ class OneParameterFrac(Formula):
     NUMBER: ClassVar[int] = 8
     PRIMITIVE: ClassVar[Literal["points_2d"]] = "points_2d"
     RECORD: ClassVar[np.dtype] = POINTS_2D
-    VIEWS: ClassVar[str] = "the random pattern of lit pixels"
 
     num_classes: int = 1000
     canvas_size: int = NATIVE_CANVAS
@@ -101,6 +101,16 @@ class OneParameterFrac(Formula):
         _check_real("pixel_threshold", self.pixel_threshold, 0, 1)
         checks.integer("max_attempts", self.max_attempts, 1, _MAX_ATTEMPTS)
         checks.choice("random_pattern", self.random_pattern, (False, True))
+
+    @property
+    def views(self) -> str:
+        """Further views of a class have patterns of their own, if it has a pattern."""
+        return "the random pattern of lit pixels" if self.rendering == "patch" else ""
+
+    @property
+    def distinct_pictures(self) -> int | None:
+        """1 without random patterns."""
+        return None if self.rendering == "patch" else 1
 
     @property
     def default_instances(self) -> int | None:
@@ -269,5 +279,5 @@ def _too_thin(law: _Law, what: str, attempts: int) -> ValueError:
 
 
 def _check_real(argument: str, received: Any, low: float, high: float) -> None:
-    if isinstance(received, bool) or not isinstance(received, (int, float)) or not low <= received <= high:
+    if isinstance(received, bool) or not isinstance(received, Real) or not low <= float(received) <= high:
         raise ValueError(f"{argument}: received {received!r}; allowed: a number in [{low:g}, {high:g}].")

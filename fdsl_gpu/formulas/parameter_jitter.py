@@ -58,7 +58,7 @@ def _scale_map(maps: Float64, of: Systems, words: philox.Uint64, kind: Jitter) -
         least = (5 + of.num_maps[:, None]) / 2
         low, high = least - total + own, least + 0.5 - total + own
         factor = (low + (high - low) * philox.uniforms(words[..., 1])) / np.where(own > 0, own, 1.0)
-    chosen = _first(np.abs(factor) * of.singular[each[:, None], map_index, 0] <= 1.0)
+    chosen = _first((factor >= 0) & (factor * of.singular[each[:, None], map_index, 0] <= 1.0))
     tried = chosen < TRIES
     each, chosen = each[tried], chosen[tried]
     columns = slice(None) if kind == "basic" else slice(0, 4)
