@@ -23,6 +23,7 @@ _MARGIN = 3
 _ZERO, _PAD = np.float32(0), np.float32(PADDING)
 _1, _2, _3, _8, _16, _24 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8), np.uint64(16), np.uint64(24)
 _HALF, _61, _62, _63 = np.uint64(32), np.uint64(61), np.uint64(62), np.uint64(63)
+_WORD, _BIT = np.uint32(6), np.uint32(63)
 # Two 32-bit lanes: a half's bits, a byte's lowest bit, and what is above 65,535 less a half if that is below 32833.
 _HALVES, _BYTES = np.uint64(0x0000FFFF0000FFFF), np.uint64(0x0000000100000001)
 _BELOW = np.uint64(0x10000 + 32832) * _BYTES
@@ -129,20 +130,20 @@ def _cell(x, y, low, scale, size, pitch):
 
 
 @njit(nogil=True)
-def _plot(record, halves, points, size, numbered, cloud, cells, bits, canvas):
+def _plot(record, halves, points, size, numbered, cloud, cells, canvas):
     """Mark the cells of the points in ``canvas`` int32: with their last number + 1, an element each, or with a bit.
 
-    Bits make a canvas that fits into the first-level cache. ``cells`` uint32 [LANES] and ``bits`` int32 [LANES] are
-    scratch.
+    Bits make a canvas that fits into the first-level cache. ``cells`` uint32 [LANES] is scratch.
     """
     low, scale = (record.low[0], record.low[1]), (record.scale[0], record.scale[1])
     pitch, side = np.int32(_pitch(size)), np.float32(size)
+    words = canvas.view(np.uint64)
     canvas[:] = 0
-    origin = _cell(_ZERO, _ZERO, low, scale, side, pitch)
+    origin = np.uint32(_cell(_ZERO, _ZERO, low, scale, side, pitch))
     if numbered:
         canvas[origin] = 1
     else:
-        canvas[origin >> 5] = np.int32(1) << (origin & 31)
+        words[origin >> _WORD] = _1 << np.uint64(origin & _BIT)
     cloud[:] = _ZERO
     number = 2
     for first in range(0, _steps(points), _STEPS):
@@ -151,18 +152,14 @@ def _plot(record, halves, points, size, numbered, cloud, cells, bits, canvas):
         for step in range(first, last):
             here = cloud[(step - first + 1) * _ROW : (step - first + 2) * _ROW]
             count = _emitting(step, points)
+            for lane in range(count):
+                cells[lane] = _cell(here[lane], here[LANES + lane], low, scale, side, pitch)
             if numbered:
-                for lane in range(count):
-                    cells[lane] = _cell(here[lane], here[LANES + lane], low, scale, side, pitch)
                 for lane in range(count):
                     canvas[cells[lane]] = number + lane
             else:
                 for lane in range(count):
-                    cell = _cell(here[lane], here[LANES + lane], low, scale, side, pitch)
-                    cells[lane] = cell >> 5
-                    bits[lane] = np.int32(np.int32(1) << np.int32(cell & 31))
-                for lane in range(count):
-                    canvas[cells[lane]] |= bits[lane]
+                    words[cells[lane] >> _WORD] |= _1 << np.uint64(cells[lane] & _BIT)
             number += count
 
 
@@ -261,10 +258,10 @@ def _light(record, k0, k1, stream, eights, groups, masks):
 def _place(levels, mirror, size, palette, planes):
     """Write ``levels`` uint8 [S, S], mirrored, to ``planes`` uint8 [P, S, S]: as they are, or as colours."""
     for row in range(size):
-        line = levels[row * size : (row + 1) * size]
-        target = size - 1 - row if mirror & 2 else row
+        source = size - 1 - row if mirror & 2 else row
+        line = levels[source * size : (source + 1) * size]
         for p in range(planes.shape[0]):
-            out, colors = planes[p, target], palette[p]
+            out, colors = planes[p, row], palette[p]
             if planes.shape[0] > 1:
                 for column in range(size):
                     level = line[size - 1 - column] if mirror & 1 else line[column]
@@ -296,16 +293,16 @@ def draw_2d(records, halves, palette, planes, k0, k1, stream, points, rendering)
     size, color = planes.shape[2], planes.shape[1] > 1
     pitch = _pitch(size)
     # One cell more, for points outside, and whole 64-bit words.
-    canvas = np.empty((size + _MARGIN) * pitch + 1 if color else (size + _MARGIN) * (pitch // 32) + 2, np.int32)
+    canvas = np.empty((size + _MARGIN) * (pitch if color else pitch // 32) + 2, np.int32)
     cloud = np.empty((_STEPS + 1) * _ROW, np.float32)
-    cells, bits = np.empty(LANES, np.uint32), np.empty(LANES, np.int32)
+    cells = np.empty(LANES, np.uint32)
     line = np.empty(pitch // 2, np.uint64)
     levels = np.zeros((size * size + 7) // 8 * 8, np.uint8)
     eights = levels.view(np.uint64)
     groups, masks = np.empty(eights.size + 1, np.uint32), np.empty(eights.size, np.uint64)
     for image in range(records.size):
         record = records[image]
-        _plot(record, halves, points, size, color, cloud, cells, bits, canvas)
+        _plot(record, halves, points, size, color, cloud, cells, canvas)
         if color:
             _spread_numbers(canvas, size, rendering, line.view(np.int32), levels)
         else:
