@@ -45,7 +45,13 @@ def timm_transform() -> Any:
         posterize(image, bits, **options) if bits else Image.new("RGB", image.size)
     )
     return timm.data.create_transform(
-        SIZE, is_training=True, hflip=0.0, auto_augment="rand-m9-mstd0.5-inc1", re_prob=0.25, re_mode="pixel"
+        SIZE,
+        is_training=True,
+        interpolation="random",
+        hflip=0.0,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        re_prob=0.25,
+        re_mode="pixel",
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, registry
-from fdsl_gpu.augment import Recipe, recipe
+from fdsl_gpu.augment import RandomCrop, Recipe, recipe
 from fdsl_gpu.formulas.base import MAX_CANVAS, MIN_CANVAS, Formula
 from fdsl_gpu.vector import PRIMITIVES as VECTOR_PRIMITIVES
 from fdsl_gpu.write_out import Normalize
@@ -100,6 +100,17 @@ def chosen_recipe(
             "Or apply a joint transform to images and masks, such as torchvision's v2."
         )
     return chosen
+
+
+def presents(chosen: Recipe, canvases: Sequence[int], image_size: int) -> bool:
+    """Whether a recipe changes single pictures, so that each position is a presentation of its own."""
+    if isinstance(chosen.crop, RandomCrop) and min(canvases) < image_size:
+        raise ValueError(
+            f"augment: received a RandomCrop to image_size={image_size} of a canvas of {min(canvases)}; allowed: a canvas "
+            "at least as large. Pass a larger canvas_size, or a recipe with RandomResizedCrop()."
+        )
+    others = ("mixing", "normalize", "repeats")
+    return chosen.without(*others).fingerprint() != recipe(None).without(*others).fingerprint()
 
 
 def normalize(normalize: Normalize | Literal["recipe"], chosen: Recipe, dtype: torch.dtype) -> Normalize:

@@ -59,7 +59,9 @@ class FDSLDataset(IterableDataset[Sample]):
         augment: None, or how samples are presented: "fdsl" (ViT pre-training of the CVPR 2022 and 2023 papers), "ofdb",
             "fractaldb-resnet" or a ``fdsl_gpu.augment.Recipe``; each position draws crop, operations and erasures of
             its own. Mixup and CutMix, which mix whole batches, are ``fdsl_gpu.mixing.Mixup``.
-        repeats: presentations of each instance, in place of the recipe's.
+        repeats: presentations of each instance, in place of the recipe's; ``repeat_distance`` positions apart (64 in
+            the recipes: larger batches hold an instance more than once). An epoch of a finite set is as many times
+            longer.
         mode: "canvas" draws on the native canvas, then crops and resizes with antialiasing, as published recipes do;
             "vector" draws at the image size and folds crop and flips into the geometry. That is sharper and faster,
             and another dataset: strokes stay one pixel wide, and a crop of points shows fewer of them.
@@ -277,7 +279,8 @@ class FDSLDataset(IterableDataset[Sample]):
         Raises:
             ValueError: the state is of another version, or of a dataset that draws other bytes; both are shown.
         """
-        if not isinstance(state, dict) or not {"version", "position", "fingerprint"} <= state.keys():
+        known = isinstance(state, dict) and {"version", "position", "fingerprint"} <= state.keys()
+        if not known or not isinstance(state["fingerprint"], dict):
             raise ValueError(f"state: received {state!r}; allowed: what state_dict() returned. Pass that, unchanged.")
         if state["version"] != STATE_VERSION:
             raise ValueError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox
 from fdsl_gpu.augment import Recipe, recipe
 from fdsl_gpu.augment_parts import Mixing
+from fdsl_gpu.stream import World
 
 Box = tuple[int, int, int, int]
 
@@ -37,11 +38,14 @@ class Mix:
 class Mixup:
     """Mixes batches in place and makes their targets.
 
+    How step s of a rank is mixed depends on (seed, s, rank) alone. NumPy's generator draws the beta numbers, so they are
+    the same on machines with the same NumPy, which is less than the library promises of images.
+
     Args:
         num_classes: width of the targets.
         mixing: a Mixing, or a recipe (or its name) that has one.
         seed: of the random numbers, 0 .. 2**64 - 1.
-        rank: of this process, where a call says none.
+        rank: of this process, where a call says none; default from torch.distributed, then RANK.
 
     Attributes:
         step: number of the next batch where a call says none; save it with the training state and set it on resume.
@@ -57,11 +61,11 @@ class Mixup:
         torch.Size([8, 1000])
     """
 
-    def __init__(self, num_classes: int, mixing: Mixing | Recipe | str, seed: int = 0, rank: int = 0) -> None:
+    def __init__(self, num_classes: int, mixing: Mixing | Recipe | str, seed: int = 0, rank: int | None = None) -> None:
         self.num_classes = checks.integer("num_classes", num_classes, 1)
         self.mixing = _mixing(mixing)
         self.seed = checks.integer("seed", seed, 0, 2**64 - 1)
-        self.rank = checks.integer("rank", rank, 0, 2**32 - 1)
+        self.rank = World.detect().rank if rank is None else checks.integer("rank", rank, 0, 2**32 - 1)
         self.step = 0
         self.enabled = True
 
@@ -85,8 +89,10 @@ class Mixup:
         self._check(images, labels)
         if step is None:
             step, self.step = self.step, self.step + 1
+        step = checks.integer("step", step, 0, 2**63 - 1)
+        rank = self.rank if rank is None else checks.integer("rank", rank, 0, 2**32 - 1)
         height, width = images.shape[-2:]
-        mix = self.draw(step, self.rank if rank is None else rank, height, width) if self.enabled else Mix(1.0, None)
+        mix = self.draw(step, rank, height, width) if self.enabled else Mix(1.0, None)
         apply(images, mix)
         return images, mixed_targets(labels, self.num_classes, mix.lam, self.mixing.label_smoothing, images.device)
 

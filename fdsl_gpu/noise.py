@@ -75,7 +75,7 @@ def erase_table(dtype: torch.dtype, mode: EraseMode, channels: int, normalize: N
         mode: "const" for 0, "rand" and "pixel" for normal numbers.
         channels: 1 or 3.
         normalize: for uint8 batches, the mean and standard deviation with which the training step normalises them; the
-            table is what gives the number then, rounded and clipped.
+            table is what gives the number then, rounded and clipped. None for 0 and 1.
 
     Returns:
         ``dtype`` [rows, entries], on the CPU: one row for all channels, or for uint8 one each; 65536 entries, or one
@@ -84,5 +84,5 @@ def erase_table(dtype: torch.dtype, mode: EraseMode, channels: int, normalize: N
     numbers = torch.zeros(1, 1) if mode == "const" else torch.from_numpy(normal_quantiles().copy())[None]
     if dtype != torch.uint8:
         return numbers.to(dtype)
-    mean, std = mean_std(normalize, channels)
+    mean, std = mean_std(((0.0,), (1.0,)) if normalize is None else normalize, channels)
     return numbers.mul(std).add(mean).mul(255).round().clamp(0, 255).to(dtype)

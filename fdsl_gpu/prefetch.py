@@ -28,7 +28,7 @@ class ThreadAhead:
         # The thread knows the parts but not this object, so that forgetting this object stops the thread.
         parts = (items, self._ready, self._room, stopped)
         thread = threading.Thread(target=_produce, args=parts, name="FDSLLoader", daemon=True)
-        self.close = weakref.finalize(self, _stop, thread, self._room, stopped)
+        self.close = weakref.finalize(self, _stop, thread, self._room, stopped, self._ready)
         thread.start()
 
     def __iter__(self) -> Iterator[Any]:
@@ -63,12 +63,20 @@ def _produce(
             return
 
 
-def _stop(thread: threading.Thread, room: threading.Semaphore, stopped: threading.Event) -> None:
+def _stop(
+    thread: threading.Thread,
+    room: threading.Semaphore,
+    stopped: threading.Event,
+    ready: queue.SimpleQueue[tuple[Any, BaseException | None]],
+) -> None:
     stopped.set()
     room.release()
     # The garbage collector may run this in the thread itself.
     if thread is not threading.current_thread():
         thread.join()
+    # Batches that were drawn ahead are not kept by whoever still holds the iterator.
+    while not ready.empty():
+        ready.get_nowait()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdsl_gpu import arguments, checks, philox
 from fdsl_gpu.arguments import AnyDataset
-from fdsl_gpu.augment import Recipe, recipe
+from fdsl_gpu.augment import Recipe
 from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, content_ids
 from fdsl_gpu.renderer import Renderer
 from fdsl_gpu.stream import MAX_POSITION, VALIDATION, MixedOrder, Order, repeated
@@ -80,7 +80,7 @@ class Source:
             self.formulas = tuple(arguments.at_image_size(formula, image_size) for formula in self.formulas)
         self.return_masks = arguments.return_masks(return_masks, self.formulas[0])
         self.recipe = arguments.chosen_recipe(augment, repeats, mode, self.formulas[0], self.return_masks)
-        self.presents = self.recipe.fingerprint() != recipe(None).fingerprint()
+        self.presents = arguments.presents(self.recipe, self._crop_canvases, image_size)
         self.transform = arguments.transform(transform)
         self.views = arguments.views(views, self.formulas, self.presents)
         self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
@@ -168,9 +168,13 @@ class Source:
             "instances_per_class": self.instances_per_class,
             "views": self.views,
             "mode": self.mode,
+            "crop_canvases": self._crop_canvases,
             "augment": {**self.recipe.fingerprint(), "mixing": None},
             **self._write_out,
         }
+        if self.presents:
+            # The recipe says how its crops are resized.
+            del identity["interpolation"]
         # Through JSON and back, so that a saved state compares equal: tuples become lists, NumPy's numbers plain ones.
         return json.loads(json.dumps(identity, default=_plain))
 

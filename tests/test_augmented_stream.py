@@ -91,6 +91,20 @@ def test_normalisation_is_the_recipes_unless_given() -> None:
     assert (images.min(), images.max()) == (0, 1)
 
 
+def test_mixing_alone_presents_nothing() -> None:
+    only_mixing = Recipe(crop=None, mixing=recipe("fdsl").mixing)
+    dataset = fdsl_gpu.FDSLDataset("rcdb-1k", 4, augment=only_mixing, interpolation="bicubic", **SMALL)
+    plain = fdsl_gpu.FDSLDataset("rcdb-1k", 4, interpolation="bicubic", **SMALL)
+    assert len(dataset.locate([0])) == 2
+    assert torch.equal(next(iter(dataset))[0], next(iter(plain))[0])
+
+
+def test_bytes_without_normalisation_can_be_augmented() -> None:
+    raw = recipe("fdsl").without("normalize", "repeats")
+    images, _ = next(iter(fdsl_gpu.FDSLDataset("rcdb-1k", 4, augment=raw, **SMALL)))
+    assert images.dtype == torch.uint8
+
+
 def test_resumes_and_refuses_the_state_of_another_recipe() -> None:
     dataset = fdsl_gpu.FDSLDataset("rcdb-1k", 4, augment="fdsl", **SMALL)
     stream = iter(dataset)
@@ -130,6 +144,7 @@ def test_own_transform_gets_the_finished_batch() -> None:
     [
         ({"augment": "fdls"}, "augment: received 'fdls'.*Did you mean 'fdsl'"),
         ({"augment": 3}, "augment: received 3"),
+        ({"augment": "fractaldb-resnet", "canvas_size": 40}, "RandomCrop to image_size=48 of a canvas of 40"),
         ({"repeats": 0}, "repeats: received 0"),
         ({"augment": Recipe(), "repeats": 1.5}, "repeats: received 1.5"),
     ],

@@ -41,6 +41,6 @@ def test_import_is_light() -> None:
     assert loaded.strip() == "[]"
 
 
-@pytest.mark.parametrize(("pattern", "count"), [("", 19), ("rcdb", 4), ("*-1k", 9), ("nothing", 0)])
+@pytest.mark.parametrize(("pattern", "count"), [("", 20), ("rcdb", 4), ("*-1k", 9), ("nothing", 0)])
 def test_list_datasets(pattern: str, count: int) -> None:
     assert len(fdsl_gpu.list_datasets(pattern)) == count

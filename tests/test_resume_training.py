@@ -228,9 +228,11 @@ def free_port() -> int:
 def test_a_run_of_another_recipe_is_not_continued(
     trainer: Trainer, uninterrupted: tuple[Path, float], more: tuple[str, ...], message: str
 ) -> None:
+    settings = (uninterrupted[0] / "settings.json").read_text()
     codes, printed = trainer("uninterrupted", *more)
     assert codes == [2]
     assert message in printed
+    assert (uninterrupted[0] / "settings.json").read_text() == settings
     check_readable(uninterrupted[0])
 
 

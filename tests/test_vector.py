@@ -80,6 +80,13 @@ def test_vector_stream_is_a_function_of_the_position(name: str) -> None:
     assert not torch.equal(canvas, images)
 
 
+def test_state_tells_crops_of_another_canvas_apart() -> None:
+    settings = {"image_size": 64, "device": "cpu", "augment": CROPS, "mode": "vector"}
+    state = fdsl_gpu.FDSLDataset("rcdb-1k", 8, canvas_size=256, **settings).state_dict()
+    with pytest.raises(ValueError, match="crop_canvases: saved"):
+        fdsl_gpu.FDSLDataset("rcdb-1k", 8, **settings).load_state_dict(state)
+
+
 def test_masks_move_with_the_picture() -> None:
     dataset = fdsl_gpu.FDSLDataset("segrcdb", 2, 128, "cpu", augment=CROPS, mode="vector", dtype=torch.uint8)
     images, masks = next(iter(dataset))

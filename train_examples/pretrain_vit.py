@@ -258,6 +258,9 @@ def main() -> int:
     try:
         if process.rank == 0:
             path = arguments.output or f"runs/{recipe.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+            if arguments.resume:
+                # A run of another recipe is refused before anything of it is overwritten.
+                load_checkpoint(path, dataclasses.asdict(recipe))
             folder = RunFolder(path, arguments.resume)
             folder.write_settings(dataclasses.asdict(recipe))
             size = min(recipe.image_size, 128)
