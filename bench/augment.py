@@ -44,15 +44,8 @@ def timm_transform() -> Any:
     auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits, **options: (
         posterize(image, bits, **options) if bits else Image.new("RGB", image.size)
     )
-    return timm.data.create_transform(
-        SIZE,
-        is_training=True,
-        interpolation="random",
-        hflip=0.0,
-        auto_augment="rand-m9-mstd0.5-inc1",
-        re_prob=0.25,
-        re_mode="pixel",
-    )
+    settings = {"interpolation": "random", "hflip": 0.0, "re_prob": 0.25, "re_mode": "pixel"}
+    return timm.data.create_transform(SIZE, is_training=True, auto_augment="rand-m9-mstd0.5-inc1", **settings)
 
 
 def v2_transform() -> v2.Compose:

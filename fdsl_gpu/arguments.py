@@ -106,8 +106,8 @@ def presents(chosen: Recipe, canvases: Sequence[int], image_size: int) -> bool:
     """Whether a recipe changes single pictures, so that each position is a presentation of its own."""
     if isinstance(chosen.crop, RandomCrop) and min(canvases) < image_size:
         raise ValueError(
-            f"augment: received a RandomCrop to image_size={image_size} of a canvas of {min(canvases)}; allowed: a canvas "
-            "at least as large. Pass a larger canvas_size, or a recipe with RandomResizedCrop()."
+            f"augment: received a RandomCrop to image_size={image_size} of a canvas of {min(canvases)}; allowed: a "
+            "canvas at least as large. Pass a larger canvas_size, or a recipe with RandomResizedCrop()."
         )
     others = ("mixing", "normalize", "repeats")
     return chosen.without(*others).fingerprint() != recipe(None).without(*others).fingerprint()

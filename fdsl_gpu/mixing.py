@@ -38,8 +38,8 @@ class Mix:
 class Mixup:
     """Mixes batches in place and makes their targets.
 
-    How step s of a rank is mixed depends on (seed, s, rank) alone. NumPy's generator draws the beta numbers, so they are
-    the same on machines with the same NumPy, which is less than the library promises of images.
+    How step s of a rank is mixed depends on (seed, s, rank) alone. NumPy's generator draws the beta numbers, so they
+    are the same on machines with the same NumPy, which is less than the library promises of images.
 
     Args:
         num_classes: width of the targets.

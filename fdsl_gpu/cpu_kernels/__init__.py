@@ -7,8 +7,8 @@ from pathlib import Path
 def _forget_stale_kernels(folder: Path) -> None:
     """Remove cached machine code older than the newest source file of the package.
 
-    numba compares a kernel with the file that defines it only, while constants and functions come from others too: after
-    an update of the sources, old kernels would draw old bytes.
+    numba compares a kernel with the file that defines it only, while constants and functions come from others too:
+    after an update of the sources, old kernels would draw old bytes.
     """
     newest = max(source.stat().st_mtime for source in folder.parent.rglob("*.py"))
     for cached in (folder / "__pycache__").glob("*.nb[ci]"):
