@@ -20,8 +20,8 @@ Float64 = NDArray[np.float64]
 _QUARTER_PI = 0.7853981633974483
 
 # Taylor coefficients in powers of x^2; 1 / n! rounded once. The first term left out is below 1e-16 at pi / 4.
-_COSINE = tuple((-1.0) ** n / f for n, f in enumerate((1, 2, 24, 720, 40320, 3628800, 479001600, 87178291200)))
-_SINE = tuple((-1.0) ** n / f for n, f in enumerate((1, 6, 120, 5040, 362880, 39916800, 6227020800, 1307674368000)))
+COSINE = tuple((-1.0) ** n / f for n, f in enumerate((1, 2, 24, 720, 40320, 3628800, 479001600, 87178291200)))
+SINE = tuple((-1.0) ** n / f for n, f in enumerate((1, 6, 120, 5040, 362880, 39916800, 6227020800, 1307674368000)))
 
 # Low four bits of Ken Perlin's reference permutation.
 _PERLIN_NIBBLES = (
@@ -73,7 +73,7 @@ def _cos_sin(octant: NDArray[np.int64], rest: Float64) -> tuple[Float64, Float64
     """Of the angle ``rest`` eighths of a turn past the start of an even octant, or before the end of an odd one."""
     x = rest * _QUARTER_PI
     square = x * x
-    near, far = _polynomial(_COSINE, square), _polynomial(_SINE, square) * x
+    near, far = _polynomial(COSINE, square), _polynomial(SINE, square) * x
     swap = ((octant + 1) & 2) != 0
     cosine, sine = np.where(swap, far, near), np.where(swap, near, far)
     return np.where((octant + 2) & 4, -cosine, cosine), np.where(octant & 4, -sine, sine)

@@ -41,7 +41,7 @@ def compile_kernel(kernel: Any, signature: dict[str, str], constants: dict[str, 
         return {"spills": None, "fma": []}
     return {
         "spills": _spills(compiled.asm["cubin"]),
-        "fma": re.findall(r"^\s*fma\.\S*f32.*$", compiled.asm["ptx"], re.M),
+        "fma": re.findall(r"^\s*fma\.\S*f(?:32|64).*$", compiled.asm["ptx"], re.M),
     }
 
 

@@ -250,7 +250,7 @@ def _drawable(label: int, maps: NDArray[np.float32]) -> NDArray[np.bool_]:
 
     The law of the search, with the random choices of candidate 0 of class ``label``.
     """
-    from fdsl_gpu.cpu_kernels.search import STEPS, _mark_drawable
+    from fdsl_gpu.cpu_kernels.search import STEPS, mark_drawable
 
     cumulative = np.add.accumulate(volumes(maps))
     edges = np.floor(cumulative[:-1] / cumulative[-1] * 2.0**32)
@@ -258,5 +258,5 @@ def _drawable(label: int, maps: NDArray[np.float32]) -> NDArray[np.bool_]:
     choices = np.searchsorted(edges, words, side="left").astype(np.uint8)
     weights = weights_table()
     drawable = np.empty(len(weights), np.bool_)
-    _mark_drawable(maps, len(maps), weights, choices, np.empty(MAX_MAPS * 12 * 152), np.empty(4 * 152), drawable)
+    mark_drawable(maps, len(maps), weights, choices, np.empty(MAX_MAPS * 12 * 152), np.empty(4 * 152), drawable)
     return drawable

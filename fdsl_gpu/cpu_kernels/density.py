@@ -8,7 +8,7 @@ constant and the loops over lanes vectorise.
 import numpy as np
 from numba import njit
 
-from fdsl_gpu.cpu_kernels.ifs import _column, _of_2, _of_4, _of_8
+from fdsl_gpu.cpu_kernels.ifs import coefficients, of_2, of_4, of_8
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 LANES = 256
@@ -48,8 +48,8 @@ def _make_trajectories(of):
         """Fill ``cloud`` float32 [(steps + 1) * 2 * LANES]; row 0 is the start."""
         num_maps, t, maps = np.int32(fractal.num_maps), fractal.select, fractal.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        a, b, tx = _column(maps, 0), _column(maps, 1), _column(maps, 4)
-        c, d, ty = _column(maps, 2), _column(maps, 3), _column(maps, 5)
+        a, b, tx = coefficients(maps, 0), coefficients(maps, 1), coefficients(maps, 4)
+        c, d, ty = coefficients(maps, 2), coefficients(maps, 3), coefficients(maps, 5)
         cloud[:LANES] = fractal.start[0]
         cloud[LANES:_ROW] = fractal.start[1]
         for step in range(cloud.size // _ROW - 1):
@@ -71,9 +71,9 @@ def _make_trajectories(of):
     return trajectories
 
 
-_trajectories_2 = _make_trajectories(_of_2)
-_trajectories_4 = _make_trajectories(_of_4)
-_trajectories_8 = _make_trajectories(_of_8)
+_trajectories_2 = _make_trajectories(of_2)
+_trajectories_4 = _make_trajectories(of_4)
+_trajectories_8 = _make_trajectories(of_8)
 
 
 @njit(nogil=True)

@@ -24,13 +24,13 @@ _NOWHERE = np.uint32(0xFFFFFFFF)
 
 
 @njit(nogil=True)
-def _of_2(t, index):
+def of_2(t, index):
     """Entry ``index`` of a table of 2."""
     return t[1] if index & 1 else t[0]
 
 
 @njit(nogil=True)
-def _of_4(t, index):
+def of_4(t, index):
     """Entry ``index`` of a table of 4."""
     even = t[2] if index & 2 else t[0]
     odd = t[3] if index & 2 else t[1]
@@ -38,7 +38,7 @@ def _of_4(t, index):
 
 
 @njit(nogil=True)
-def _of_8(t, index):
+def of_8(t, index):
     """Entry ``index`` of a table of 8."""
     t0 = t[4] if index & 4 else t[0]
     t1 = t[5] if index & 4 else t[1]
@@ -50,7 +50,7 @@ def _of_8(t, index):
 
 
 @njit(nogil=True)
-def _column(maps, k):
+def coefficients(maps, k):
     """Coefficient ``k`` of all maps as a tuple, which stays in registers."""
     return maps[0, k], maps[1, k], maps[2, k], maps[3, k], maps[4, k], maps[5, k], maps[6, k], maps[7, k]
 
@@ -81,9 +81,9 @@ def _make_trajectories(of):
         """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin."""
         num_maps, t, maps = np.int32(record.num_maps), record.select, record.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        a, b, c, tx = _column(maps, 0), _column(maps, 1), _column(maps, 2), _column(maps, 9)
-        d, e, f, ty = _column(maps, 3), _column(maps, 4), _column(maps, 5), _column(maps, 10)
-        g, h, i, tz = _column(maps, 6), _column(maps, 7), _column(maps, 8), _column(maps, 11)
+        a, b, c, tx = coefficients(maps, 0), coefficients(maps, 1), coefficients(maps, 2), coefficients(maps, 9)
+        d, e, f, ty = coefficients(maps, 3), coefficients(maps, 4), coefficients(maps, 5), coefficients(maps, 10)
+        g, h, i, tz = coefficients(maps, 6), coefficients(maps, 7), coefficients(maps, 8), coefficients(maps, 11)
         cloud[:_ROW] = _ZERO
         for step in range(cloud.size // _ROW - 1):
             half = halves[step >> 3, step & 7]
@@ -103,9 +103,9 @@ def _make_trajectories(of):
     return trajectories
 
 
-_trajectories_2 = _make_trajectories(_of_2)
-_trajectories_4 = _make_trajectories(_of_4)
-_trajectories_8 = _make_trajectories(_of_8)
+_trajectories_2 = _make_trajectories(of_2)
+_trajectories_4 = _make_trajectories(of_4)
+_trajectories_8 = _make_trajectories(of_8)
 
 
 @njit(nogil=True)

@@ -8,7 +8,7 @@ and the loops over lanes vectorise, and the points are plotted from the first-le
 import numpy as np
 from numba import njit
 
-from fdsl_gpu.cpu_kernels.ifs import _column, _of_2, _of_4, _of_8
+from fdsl_gpu.cpu_kernels.ifs import coefficients, of_2, of_4, of_8
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 LANES = 256
@@ -57,7 +57,7 @@ def _of_3(t, index):
 def _of_6(t, index):
     """Entry ``index`` of a table of 6."""
     last = t[5] if index & 1 else t[4]
-    return last if index & 4 else _of_4(t, index)
+    return last if index & 4 else of_4(t, index)
 
 
 def _make_trajectories(of):
@@ -68,8 +68,8 @@ def _make_trajectories(of):
         """Fill ``cloud`` float32 [(1 + steps) * 2 * LANES] from its row 0 on, with ``halves`` uint16 [steps, LANES]."""
         num_maps, t, maps = np.int32(record.num_maps), record.select, record.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        a, b, e = _column(maps, 0), _column(maps, 1), _column(maps, 4)
-        c, d, f = _column(maps, 2), _column(maps, 3), _column(maps, 5)
+        a, b, e = coefficients(maps, 0), coefficients(maps, 1), coefficients(maps, 4)
+        c, d, f = coefficients(maps, 2), coefficients(maps, 3), coefficients(maps, 5)
         for step in range(halves.shape[0]):
             half = halves[step]
             here = cloud[step * _ROW : (step + 2) * _ROW]
@@ -87,11 +87,11 @@ def _make_trajectories(of):
     return trajectories
 
 
-_trajectories_2 = _make_trajectories(_of_2)
+_trajectories_2 = _make_trajectories(of_2)
 _trajectories_3 = _make_trajectories(_of_3)
-_trajectories_4 = _make_trajectories(_of_4)
+_trajectories_4 = _make_trajectories(of_4)
 _trajectories_6 = _make_trajectories(_of_6)
-_trajectories_8 = _make_trajectories(_of_8)
+_trajectories_8 = _make_trajectories(of_8)
 
 
 @njit(nogil=True)

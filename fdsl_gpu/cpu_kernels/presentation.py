@@ -20,7 +20,7 @@ from numba import njit
 from fdsl_gpu.augment_parts import OPERATIONS, RAND_AUGMENT
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 from fdsl_gpu.records import MAX_OPERATIONS
-from fdsl_gpu.tables import _COSINE, _SINE
+from fdsl_gpu.tables import COSINE, SINE
 
 LAW = np.dtype(
     [
@@ -147,11 +147,11 @@ def rotation(matrix, degrees, size):
     """PIL's matrix of ``rotate(degrees)`` about the centre of a square image; |degrees| at most 45."""
     x = -degrees * _RADIAN
     square = x * x
-    cosine = _COSINE[-1]
-    for coefficient in _COSINE[-2::-1]:
+    cosine = COSINE[-1]
+    for coefficient in COSINE[-2::-1]:
         cosine = cosine * square + coefficient
-    sine = _SINE[-1]
-    for coefficient in _SINE[-2::-1]:
+    sine = SINE[-1]
+    for coefficient in SINE[-2::-1]:
         sine = sine * square + coefficient
     sine *= x
     center = size / 2.0

@@ -136,7 +136,7 @@ def _accepted(k0, k1, stream, category, attempt, maps, thresholds, words, choice
 
 @njit(nogil=True, cache=True)
 def _step_rows(m, state):
-    """One step of every weight row, with its own weighting ``m`` of one map; see :func:`_mark_drawable`."""
+    """One step of every weight row, with its own weighting ``m`` of one map; see :func:`mark_drawable`."""
     for row in range(_AT[1]):
         x, y, z, largest = state[row], state[_AT[1] + row], state[_AT[2] + row], state[_AT[3] + row]
         next_x = (m[row] * x + m[_AT[1] + row] * y) + (m[_AT[2] + row] * z + m[_AT[9] + row])
@@ -151,7 +151,7 @@ def _step_rows(m, state):
 
 
 @njit(nogil=True, cache=True)
-def _mark_drawable(maps, num_maps, weights, choices, weighted, state, drawable):
+def mark_drawable(maps, num_maps, weights, choices, weighted, state, drawable):
     """Fill ``drawable`` bool [145]: which weight rows keep the chain within the limit.
 
     Args:
@@ -217,4 +217,4 @@ def find_classes(k0, k1, class_stream, chain_stream, first_class, weights, maps,
                 maps[index, j, column] = np.float32(candidate[j, column])
         counts[index] = num_maps
         attempts[index] = attempt
-        _mark_drawable(maps[index], num_maps, weights, choices, weighted, state, drawable[index])
+        mark_drawable(maps[index], num_maps, weights, choices, weighted, state, drawable[index])

@@ -9,7 +9,7 @@ from numba import njit
 from fdsl_gpu.cpu_kernels import search, search_2d
 from fdsl_gpu.cpu_kernels.candidates import CHUNK, LANES, MAX_MAPS, draw_maps, set_thresholds
 
-_set_volumes, _mark_drawable = search._set_volumes, search._mark_drawable
+_set_volumes, mark_drawable = search._set_volumes, search.mark_drawable
 _accepted_3d, _accepted_2d = search._accepted, search_2d._accepted
 
 
@@ -75,7 +75,7 @@ def confirm_3d(k0, k1, class_stream, chain_stream, first_class, attempts, weight
             return index
         maps[index, :num_maps] = candidate[:num_maps].astype(np.float32)
         counts[index] = num_maps
-        _mark_drawable(maps[index], num_maps, weights, choices, weighted, state, drawable[index])
+        mark_drawable(maps[index], num_maps, weights, choices, weighted, state, drawable[index])
     return counts.size
 
 
