@@ -330,3 +330,17 @@ def test_gpu_loader_never_waits_and_its_memory_is_flat() -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.cuda.memory_reserved() <= 1.02 * reserved
+
+
+def test_a_compiled_model_is_compiled_once() -> None:
+    from torch._dynamo.testing import CompileCounter
+
+    counter = CompileCounter()
+    torch._dynamo.reset()
+    model = torch.compile(torch.nn.Conv2d(3, 4, 3), backend=counter)
+    dataset = FDSLDataset("exfractaldb-1k", 4, 32, "cpu", canvas_size=32, augment="fdsl", epoch_size=10)
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        for images, _ in FDSLLoader(dataset):
+            model(images)
+    assert counter.frame_count == 1

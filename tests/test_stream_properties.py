@@ -281,6 +281,13 @@ BAD: dict[str, st.SearchStrategy[Any]] = {
     "canvas_size": st.one_of(st.integers(-9, 7), st.integers(4097, 2**70), wrong),
     "device": st.one_of(st.text(max_size=5), st.integers(9, 99), st.just("cuda:99"), st.just("mps")),
     "return_ids": st.one_of(st.text(max_size=4), st.integers(2), st.none()),
+    "augment": st.one_of(st.text(max_size=6), st.integers()),
+    "repeats": st.one_of(too_low, st.integers(1025), wrong),
+    "mode": st.one_of(st.text(max_size=6), st.integers(), st.none()),
+    "transform": st.one_of(st.text(max_size=4), st.integers()),
+    "return_masks": st.one_of(st.just(True), st.text(max_size=4), st.integers(2)),
+    "mask_dtype": st.one_of(st.sampled_from([torch.int32, torch.float32]), st.text(max_size=4), st.none()),
+    "world_size": st.one_of(st.integers(), wrong),
     "not_an_option": st.integers(),
 }
 FINE = {
@@ -288,6 +295,8 @@ FINE = {
     "normalize": ("imagenet", "half", "recipe"),
     "interpolation": ("bilinear", "bicubic"),
     "device": ("cpu",),
+    "augment": ("fdsl", "ofdb", "fractaldb-resnet", "none"),
+    "mode": ("canvas", "vector"),
 }
 
 
