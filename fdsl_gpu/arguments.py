@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, registry
 from fdsl_gpu.augment import RandomCrop, Recipe, recipe
-from fdsl_gpu.formulas.base import MAX_CANVAS, MIN_CANVAS, Formula
+from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.vector import PRIMITIVES as VECTOR_PRIMITIVES
 from fdsl_gpu.write_out import Normalize
 
@@ -76,7 +76,6 @@ def at_image_size(formula: Formula, image_size: int) -> Formula:
             f"mode: received 'vector' for {formula.NAME}, whose background cannot be drawn so; allowed: 'canvas'. "
             "Leave mode out."
         )
-    checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS)
     try:
         return dataclasses.replace(formula, canvas_size=image_size)
     except ValueError as error:

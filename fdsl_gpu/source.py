@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -61,6 +62,7 @@ class Source:
         interpolation: Literal["bilinear", "bicubic"] = "bilinear",
         **options: Any,
     ) -> None:
+        checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS)
         self.formulas = arguments.formulas(dataset, options)
         self.target = self.formulas[0].TARGET
         self.num_classes = sum(formula.num_classes for formula in self.formulas)
@@ -85,7 +87,7 @@ class Source:
         self.views = arguments.views(views, self.formulas, self.presents)
         self._mask_dtype = checks.choice("mask_dtype", mask_dtype, (torch.int64, torch.uint8))
         self._write_out: dict[str, Any] = {
-            "image_size": checks.integer("image_size", image_size, MIN_CANVAS, MAX_CANVAS),
+            "image_size": operator.index(image_size),
             "channels": checks.integer("channels", channels, 1, 3),
             "dtype": dtype,
             "normalize": arguments.normalize(normalize, self.recipe, dtype),
