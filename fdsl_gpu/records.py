@@ -50,7 +50,7 @@ POINTS_3D = np.dtype(
         ("sequence_high", "<u4"),
         ("shift_right", "<f4"),  # added to focal * right: 0 unless a crop shifts the lens
         ("select", "<i4", MAX_MAPS),  # Walker alias table: threshold (0 .. 65536) << 8 | alias
-        ("maps", "<f4", (MAX_MAPS, 12)),  # a b c d e f g h i j k l (SPEC: x' = a x + b y + c z + j, ...)
+        ("maps", "<f4", (MAX_MAPS, 12)),  # a b c d e f g h i j k l (x' = a x + b y + c z + j, ...)
         ("camera", "<f4", (3, 3)),  # rows: right, up, depth; eye = camera @ point
         ("focal", "<f4"),  # f of the projection f * right / depth
         ("distance", "<f4"),  # added to depth

@@ -79,7 +79,7 @@ class TestDensity:
 
 class TestStatistics:
     def test_fill_of_the_released_generator(self):
-        """SPEC 10: single instance at 224, fill .173, sd .116, bounding-box share .576, of 400 pictures."""
+        """single instance at 224, fill .173, sd .116, bounding-box share .576, of 400 pictures."""
         fills, boxes = [], []
         for scene in oracle.make_scenes(300, 224, seed=10, jitter=True):
             filled = count(scene["fractals"][0], 100_000, 224) > 0

@@ -187,13 +187,13 @@ class TestStatistics:
         return abs(statistic(values) - expected) / (np.std(samples) * np.sqrt(1 + classes / len(values)))
 
     def test_category_threshold_005(self):
-        """SPEC 2.3: mean fill .042 at point size 1; SPEC 10: bounding-box share .252."""
+        """Mean fill .042 at point size 1; bounding-box share .252."""
         fill, box, _ = self.measure(accepted_systems(ACCEPTED_05, 0.05), 10)
         assert abs(fill.mean() - 0.042) < 3 * fill.mean(axis=1).std() / np.sqrt(len(fill))
         assert self.distance(box, np.mean, 0.252) < 3
 
     def test_category_threshold_010(self):
-        """SPEC 10: fill .028, sd .021, bounding-box share .252 over 492 images of 41 classes.
+        """fill .028, sd .021, bounding-box share .252 over 492 images of 41 classes.
 
         That fill is not what a category threshold of 0.05 gives: .040 over 1,300 classes, 3.3 standard errors of 41
         classes more. Of 0.05, 0.08, 0.1 and 0.15 (.040, .037, .033, .022), 0.1 comes closest.

@@ -23,7 +23,7 @@ one IEEE float32 operation, in the written order, never fused):
    but not of filled ones, a pixel stays dark unless its random half is below 32833 (256 / 511): half p & 7 of the
    Philox block with counter (p >> 3, view, pattern low, stream << 24 | pattern high), p = row S + column.
    This is the released image, in which each point overwrites its block with random bits that are not all zero, but for
-   the latter (SPEC: 1 / 512 of the blocks).
+   the latter (1 / 512 of the blocks).
 6. Mirror of the picture so drawn: left and right, top and bottom.
 
 Source: Kataoka et al., "Pre-training without Natural Images", ACCV 2020, and its released renderer.

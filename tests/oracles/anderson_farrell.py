@@ -1,4 +1,4 @@
-"""Anderson & Farrell's pictures, slow and obvious: SPEC section 6.2 in float64, and the lane law of the kernels.
+"""Anderson & Farrell's pictures, slow and obvious: the published law in float64, and the lane law of the kernels.
 
 The drawing of ``FRACTAL_SCENE``: density, colour, background, composition, blur, each a function of plain numbers.
 Random numbers come in from outside, except in :func:`lane_choices` and :func:`background_uniforms`, which read them
@@ -209,7 +209,7 @@ def _fill_fractal(fractal, rng, num_maps, jitter):
 
 
 def make_scenes(count, size, multi=False, seed=0, maps=(2, 4), blur=True, jitter=False):
-    """Random scenes by SPEC 6.2 to 6.4: one fractal that fills the picture, or several that are resized."""
+    """Random scenes by the published law: one fractal that fills the picture, or several that are resized."""
     rng = np.random.default_rng(seed)
     scenes = np.zeros(count, FRACTAL_SCENE)
     for scene in scenes:

@@ -1,4 +1,4 @@
-"""Anderson and Farrell's systems, slow and obvious: SPEC section 6.1 and the jitters of 6.3, with NumPy's generator."""
+"""Anderson and Farrell's systems, slow and obvious: the published laws, with NumPy's generator."""
 
 import numpy as np
 

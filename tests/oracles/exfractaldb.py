@@ -1,4 +1,4 @@
-"""ExFractalDB, slow and obvious: SPEC section 2 in float64, and the lane law of the ``draw_3d`` kernels.
+"""ExFractalDB, slow and obvious: the published law in float64, and the lane law of the ``draw_3d`` kernels.
 
 Two ways to make the points:
 

@@ -1,4 +1,4 @@
-"""FractalDB, slow and obvious: SPEC section 1 in float64, and the lane law of the ``draw_2d`` kernels.
+"""FractalDB, slow and obvious: the published law in float64, and the lane law of the ``draw_2d`` kernels.
 
 Two ways to make the points:
 

@@ -1,4 +1,4 @@
-"""The category searches of iterated function systems, slow and obvious: SPEC 2.1, 2.2 and 1.1 .. 1.3, step by step.
+"""The category searches of iterated function systems, slow and obvious: the published laws, step by step.
 
 Python floats are IEEE float64 and Python never fuses or reorders, so the operations written here are the law.
 """
@@ -109,7 +109,7 @@ def drawable(maps, chosen, weight):
 
 
 def weights():
-    """SPEC 2.2: identity once, and a factor 0.4 .. 1.6 (step 0.1, not 1) for each column; row 108 has the typo."""
+    """identity once, and a factor 0.4 .. 1.6 (step 0.1, not 1) for each column; row 108 has the typo."""
     rows = []
     for column in range(12):
         for tenths in range(4, 17):
@@ -126,7 +126,7 @@ PLANE_POINTS = 100_000
 
 
 def choices_2d(key, category, attempt, shares):
-    """SPEC 1.1: which map each of the 99,999 steps applies, [99,999]; 0 .. n - 1."""
+    """which map each of the 99,999 steps applies, [99,999]; 0 .. n - 1."""
     cumulative, total = [], 0.0
     for share in shares:
         total += share
@@ -136,7 +136,7 @@ def choices_2d(key, category, attempt, shares):
 
 
 def chain_2d(maps, chosen):
-    """SPEC 1.1: points [T, 2] of a chain of which the origin is point 0; as many as came before it was not finite."""
+    """points [T, 2] of a chain of which the origin is point 0; as many as came before it was not finite."""
     x = y = 0.0
     points = [(x, y)]
     for j in chosen:
@@ -149,7 +149,7 @@ def chain_2d(maps, chosen):
 
 
 def fill_rate(points):
-    """SPEC 1.1, 1.3: share of 512 x 512 pixels that the points hit."""
+    """share of 512 x 512 pixels that the points hit."""
     low, high = points.min(axis=0), points.max(axis=0)
     columns, rows = np.trunc((points - low) / (high - low) * 500 + 6).astype(int).T
     return len(set(zip(columns.tolist(), rows.tolist(), strict=True))) / 512**2
@@ -173,7 +173,7 @@ def find_class_2d(key, category):
 
 
 def weights_2d(step):
-    """SPEC 1.2: rows 0 .. 4 multiply a, then four rows for each of b .. f; row 2 is the identity."""
+    """rows 0 .. 4 multiply a, then four rows for each of b .. f; row 2 is the identity."""
     factors = [1 - 2 * step or 0.01, 1 - step, 1 + step, 1 + 2 * step]
     rows = []
     for column in range(6):
