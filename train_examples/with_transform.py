@@ -6,7 +6,6 @@
 fit as they are. One draw for a whole batch is v2's habit: for draws per sample use kornia, or the library's recipes.
 """
 
-import torch
 from torchvision.transforms import v2
 
 from fdsl_gpu import FDSLDataset, FDSLLoader
@@ -24,4 +23,4 @@ for step, (images, labels) in enumerate(FDSLLoader(dataset)):
     print(f"step {step}  images {tuple(images.shape)}, mean {images.mean():.3f}, labels {labels[:4].tolist()}")
     if step == 2:
         break
-print(f"between 0 and 1: {bool(torch.all((images >= 0) & (images <= 1)))}")
+print(f"delivered on {images.device}: {tuple(images.shape)}")
