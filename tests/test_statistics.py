@@ -1,6 +1,6 @@
 """Pictures of whole datasets have the statistics of the released generators' own output.
 
-``bench/statistics.py`` has the published figures, says how differences are judged, and prints the table with more
+``bench/pictures.py`` has the published figures, says how differences are judged, and prints the table with more
 pictures than these tests take; it is committed as ``bench/results/statistics.md``.
 """
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fdsl_gpu
-from bench.statistics import GENERATORS, Generator, compare, measure
+from bench.pictures import GENERATORS, Generator, compare, measure
 from fdsl_gpu.formulas.ifs_weights import IDENTITY_ROW
 
 

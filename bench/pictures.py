@@ -1,4 +1,4 @@
-"""Statistics of pictures beside those of the released generators: ``python -m bench.statistics --json FILE``.
+"""Statistics of pictures beside those of the released generators: ``python -m bench.pictures --json FILE``.
 
 For each generator of which a sample was measured: the share of pixels that differ from the background, its spread and
 quantiles, the mean grey and the share of the picture that the drawing's bounding box covers. Both sides are samples, so
@@ -34,7 +34,7 @@ from fdsl_gpu.formulas.visualatom import VisualAtom
 _HEADING = """# Statistics of the pictures
 
 Ours / the released generator's own (difference in standard errors of both samples), from up to {pictures} pictures of
-ours. Made by `python -m bench.statistics`, which says what is counted; the tests assert differences below three
+ours. Made by `python -m bench.pictures`, which says what is counted; the tests assert differences below three
 standard errors on samples of 600, except for those that a remark explains.
 """
 
