@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ def metadata() -> dict[str, Any]:
     versions = {"fdsl_gpu": __version__, "pixel_contract": PIXEL_CONTRACT, "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__, "numba": numba.__version__}
     versions |= {"pillow": PIL.__version__, "triton": _triton_version()}
+    versions |= {name: importlib.metadata.version(name) for name in ("timm", "torchvision")}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _output("git", "rev-parse", "HEAD"),

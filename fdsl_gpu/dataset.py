@@ -63,8 +63,8 @@ class FDSLDataset(IterableDataset[Sample]):
             the recipes: larger batches hold an instance more than once). An epoch of a finite set is as many times
             longer.
         mode: "canvas" draws on the native canvas, then crops and resizes with antialiasing, as published recipes do;
-            "vector" draws at the image size and folds crop and flips into the geometry. That is sharper and faster,
-            and another dataset: strokes stay one pixel wide, and a crop of points shows fewer of them.
+            "vector" draws at the image size and folds crop and flips into the geometry. That is sharper, and
+            another dataset: strokes stay one pixel wide, and a crop of points shows fewer of them.
         transform: your own batched transform, called with the finished images [B, C, H, W] on their device, such as
             kornia's or torchvision's v2; what it returns is delivered. It is no part of the state, and its random
             numbers are its own.

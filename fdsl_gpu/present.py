@@ -24,7 +24,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox
 from fdsl_gpu.noise import EraseMode, erase_table
 from fdsl_gpu.records import MAX_OPERATIONS, PRESENTATION
-from fdsl_gpu.render.backend import Backend, backend_for, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, backend_for, check_tensor, checked_backend, load_kernels, signed_key
 from fdsl_gpu.resample import MAX_SIZE, CoefficientTables, coefficient_tables
 from fdsl_gpu.write_out import Normalize, batch_words, check_tensors, flat_words, normalisation_table
 
@@ -87,9 +87,7 @@ class Presenter:
         self.operations = checks.integer("operations", operations, 0, MAX_OPERATIONS)
         self._mode = _MODES[checks.choice("erase_mode", erase_mode, _MODES)]
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend or backend_for(self.device), ("numba", "triton"))
-        if self.backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = checked_backend(backend or backend_for(self.device), self.device)
         if len(fill) != 3:
             raise ValueError(f"fill: received {fill!r}; allowed: three integers in [0, 255]. Repeat a grey.")
         self._fill = tuple(checks.integer("fill", value, 0, 255) for value in fill)
@@ -130,24 +128,13 @@ class Presenter:
         """
         side, width = self.canvas_size, self.image_size
         check_tensors(planes, out, (self.planes, side, side), (self.channels, width, width), self)
-        self._check_presentations(presentations, len(planes))
+        check_tensor("presentations", presentations, (len(planes), _WORDS), torch.int32, self.device)
         if not len(planes):
             return
         if self.backend == "numba":
             self._run_numba(planes, presentations, key, batch_words(out))
         else:
             self._run_triton(planes, presentations, key, batch_words(out))
-
-    def _check_presentations(self, presentations: Tensor, batch: int) -> None:
-        shape, device = (batch, _WORDS), presentations.device
-        same_device = device.type == self.device.type and self.device.index in (None, device.index)
-        fits = presentations.shape == shape and presentations.dtype == torch.int32 and presentations.is_contiguous()
-        if not (fits and same_device):
-            raise ValueError(
-                f"presentations: received {presentations.dtype} {list(presentations.shape)} with strides "
-                f"{presentations.stride()} on {device}; allowed: contiguous torch.int32 {list(shape)} on {self.device}."
-                " Make it with fdsl_gpu.records.as_words."
-            )
 
     def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> dict[str, Any]:
         """Tables and scratch memory of the kernels."""

@@ -2,7 +2,7 @@
 
 The canvas is as large as the image, and vertices or points are moved before they are rasterised. That is another
 dataset than the published ones: strokes are one pixel wide whatever the crop, a crop shows fewer of a fixed number of
-points, and there is no antialiasing. It is right where sharpness or speed matters more than the published pictures.
+points, and there is no antialiasing. It is right where sharpness matters more than the published pictures.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks
-from fdsl_gpu.render.backend import backend_for, load_kernels
+from fdsl_gpu.render.backend import backend_for, checked_backend, load_kernels
 from fdsl_gpu.resample import MAX_SIZE, Interpolation, coefficients
 
 Normalize: TypeAlias = Literal["imagenet", "half"] | tuple[Sequence[float] | float, Sequence[float] | float] | None
@@ -72,9 +72,7 @@ class WriteOut:
         self.image_size = checks.integer("image_size", image_size, 1, MAX_SIZE)
         self.planes, self.channels, self.dtype = planes, channels, dtype
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend or backend_for(self.device), ("numba", "triton"))
-        if self.backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = checked_backend(backend or backend_for(self.device), self.device)
         first, weights = coefficients(canvas_size, image_size, interpolation)
         # Tap-major: neighbouring outputs read neighbouring weights.
         self._first = torch.tensor(first, device=self.device)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fdsl_gpu import checks
+
 Backend = Literal["numba", "triton"]
 
 _PROJECT = "fdsl-gpu"
@@ -28,6 +30,18 @@ def backend_for(device: torch.device) -> Backend:
         f"device: received {str(device)!r}; allowed: 'cpu' or 'cuda' (with an index if there are several). "
         "Draw on 'cpu' and move the batch."
     )
+
+
+def checked_backend(backend: Backend, device: torch.device) -> Backend:
+    """The twin asked for, if it runs on the device.
+
+    Raises:
+        ValueError: no such twin, or "numba" is asked for on a GPU.
+    """
+    chosen: Backend = checks.choice("backend", backend, ("numba", "triton"))
+    if chosen == "numba" and device.type != "cpu":
+        raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+    return chosen
 
 
 def signed_key(key: tuple[int, int]) -> tuple[int, int]:

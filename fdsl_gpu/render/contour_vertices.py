@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, records, tables
-from fdsl_gpu.render.backend import Backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, checked_backend, load_kernels, signed_key
 
 # Rows of vertices are padded to what the CPU twin takes at once; lines come in pairs, as one random block serves two.
 _VERTEX_MULTIPLE, _LINE_MULTIPLE = 16, 2
@@ -43,9 +43,7 @@ class ContourVertices:
         self.max_vertices = checks.integer("max_vertices", max_vertices, 1, 4096)
         self.max_lines = checks.integer("max_lines", max_lines, 1, 65534)
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend, ("numba", "triton"))
-        if backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = checked_backend(backend, self.device)
         self.rows = _round_up(max_lines, _LINE_MULTIPLE)
         self.columns = _round_up(max_vertices, _VERTEX_MULTIPLE)
         # As wide as the buffers, so that a record beyond the maxima, which is cut to them, reads nothing else.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL_SCENE, MAX_FRACTALS
-from fdsl_gpu.render.backend import Backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
 
 MAX_POINTS = 1_000_000
 """Most points a fractal: nine times as many still are exact in float32."""
@@ -63,9 +63,7 @@ class FractalScenes:
         self.max_fractals = checks.integer("max_fractals", max_fractals, 1, MAX_FRACTALS)
         self.points = checks.integer("points", points, 1, MAX_POINTS)
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend, ("numba", "triton"))
-        if backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = checked_backend(backend, self.device)
         self._levels = (self.canvas_size - 1).bit_length()
         self._scratch: dict[str, Tensor] = {}
         if backend == "numba":
@@ -90,8 +88,9 @@ class FractalScenes:
             ValueError: a shape, dtype, layout or device is not as above.
         """
         batch = len(records)
-        self._check("records", records, torch.int32, (batch, _WORDS))
-        self._check("planes", planes, torch.uint8, (batch, 3, self.canvas_size, self.canvas_size))
+        check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
+        side = self.canvas_size
+        check_tensor("planes", planes, (batch, 3, side, side), torch.uint8, self.device)
         if batch == 0:
             return
         if self.backend == "numba":
@@ -189,13 +188,3 @@ class FractalScenes:
     def _guard(self) -> AbstractContextManager[Any]:
         """Triton launches on the current device, which need not be the one of the tensors."""
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-
-    def _check(self, argument: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
-        device = tensor.device
-        same_device = device.type == self.device.type and self.device.index in (None, device.index)
-        if tensor.dtype != dtype or tuple(tensor.shape) != shape or not same_device or not tensor.is_contiguous():
-            layout = "contiguous" if tensor.is_contiguous() else "strided"
-            raise ValueError(
-                f"{argument}: received {layout} {tensor.dtype} {list(tensor.shape)} on {device}; allowed: contiguous "
-                f"{dtype} {list(shape)} on {self.device}. Convert it with .to(...) and .contiguous()."
-            )

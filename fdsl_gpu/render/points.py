@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_3D
-from fdsl_gpu.render.backend import check_tensor, load_kernels, signed_key
+from fdsl_gpu.render.backend import check_tensor, checked_backend, load_kernels, signed_key
 
 VALUE = 255
 """Grey of a point."""
@@ -56,10 +56,8 @@ class Points3D:
         self.canvas_size = checks.integer("canvas_size", canvas_size, 1, 16384)
         self.points = checks.integer("points", points, 1, MAX_POINTS)
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend, ("numba", "triton"))
+        self.backend = checked_backend(backend, self.device)
         self.upright = checks.choice("upright", upright, (False, True))
-        if self.backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch; queued on the current stream on a GPU.

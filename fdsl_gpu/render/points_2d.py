@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_2D
-from fdsl_gpu.render.backend import Backend, check_tensor, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
 from fdsl_gpu.tables import chain_halves
 
 Rendering = Literal["point", "patch", "fill"]
@@ -89,9 +89,7 @@ class Points2D:
         self.rendering = checks.choice("rendering", rendering, RENDERINGS)
         self.color = checks.choice("color", color, (False, True))
         self.device = torch.device(device)
-        self.backend = checks.choice("backend", backend, ("numba", "triton"))
-        if self.backend == "numba" and self.device.type != "cpu":
-            raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
+        self.backend = checked_backend(backend, self.device)
         self._halves = chain_halves(self.points)
         self._palette = np.pad(palette(), [(1, 0), (0, 0)]).T.copy()
         self._marks = torch.empty(0)
