@@ -9,7 +9,6 @@ whole feed, from nothing; the last row reads stored JPEG files and augments them
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import random
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import InterpolationMode, v2
 
 import fdsl_gpu
-from bench.common import metadata, print_table, side_by_side, write_json
+from bench.common import parser, print_table, save, side_by_side
 from bench.stored_images import StoredImages
 from fdsl_gpu import philox, presentation
 from fdsl_gpu.augment import recipe
@@ -93,12 +92,11 @@ def feed(name: str, count: int) -> tuple[int, Callable[[], Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"])
-    parser.add_argument("--pictures", type=int, default=128, help="a round (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", help="file to write the results to")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"])
+    options.add_argument("--pictures", type=int, default=128, help="a round (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=9)
+    arguments = options.parse_args()
     torch.set_num_threads(1)
     random.seed(0)
     contenders: dict[str, tuple[int, Callable[[], Any]]] = {}
@@ -110,9 +108,7 @@ def main() -> None:
         contenders["stored JPEG, augmented by timm"] = (arguments.pictures, lambda: list(loader))
         results = side_by_side(contenders, arguments.rounds)
     print_table(results, "stored JPEG, augmented by timm")
-    if arguments.json:
-        settings = {"pictures": arguments.pictures, "threads": 1}
-        write_json(arguments.json, {"metadata": metadata(), "settings": settings, "results": results})
+    save(arguments, results)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -22,6 +23,26 @@ import torch
 from fdsl_gpu import __version__
 from fdsl_gpu.files import replacing
 from fdsl_gpu.version import PIXEL_CONTRACT
+
+
+def parser(documentation: str | None) -> argparse.ArgumentParser:
+    """A parser with the option every benchmark has, ``--json``."""
+    made = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", help="file to write the results to")
+    return made
+
+
+def save(arguments: argparse.Namespace, results: dict[str, Any], **more: Any) -> None:
+    """Write metadata, settings (the arguments) and results to ``arguments.json``, if that was given."""
+    if arguments.json:
+        settings = {name: value for name, value in vars(arguments).items() if name != "json"}
+        write_json(arguments.json, {"metadata": metadata(), "settings": settings, "results": results, **more})
+
+
+def synchronise(device: str | torch.device) -> None:
+    """Wait until everything queued on a device is done."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def metadata() -> dict[str, Any]:

@@ -6,13 +6,12 @@ python -m bench.generate --device cuda --json bench/results/generate.json
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from bench.common import metadata, print_table, side_by_side, write_json
+from bench.common import parser, print_table, save, side_by_side, synchronise
 from fdsl_gpu import FDSLDataset, list_datasets
 
 DATASETS = [
@@ -43,8 +42,7 @@ def stream_call(
 
     def call() -> None:
         next(stream)
-        if device != "cpu":
-            torch.cuda.synchronize()
+        synchronise(device)
 
     return call
 
@@ -78,19 +76,17 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--datasets", nargs="*", default=DATASETS, choices=list_datasets())
-    parser.add_argument("--dtypes", nargs="*", default=["uint8", "float32"], choices=list(FORMATS))
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--augment", help="recipe, such as fdsl (default: none)")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", help="file to write the results to")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--datasets", nargs="*", default=DATASETS, choices=list_datasets())
+    options.add_argument("--dtypes", nargs="*", default=["uint8", "float32"], choices=list(FORMATS))
+    options.add_argument("--batch", type=int, default=256)
+    options.add_argument("--image-size", type=int, default=224)
+    options.add_argument("--augment", help="recipe, such as fdsl (default: none)")
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
+    options.add_argument("--rounds", type=int, default=9)
+    arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
-    settings = {name: value for name, value in vars(arguments).items() if name != "json"}
     results = measure(
         arguments.datasets,
         arguments.dtypes,
@@ -101,8 +97,7 @@ def main() -> None:
         arguments.augment,
     )
     print_table(results, "stored JPEG float32" if arguments.device == "cpu" else None)
-    if arguments.json:
-        write_json(arguments.json, {"metadata": metadata(), "settings": settings, "results": results})
+    save(arguments, results)
 
 
 if __name__ == "__main__":

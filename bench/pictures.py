@@ -8,7 +8,6 @@ each. ``tests/test_statistics.py`` asserts that none differs by more than three,
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fdsl_gpu
-from bench.common import metadata, write_json
+from bench.common import parser, save
 from fdsl_gpu.files import replacing
 from fdsl_gpu.formulas.anderson_farrell import AndersonFarrell
 from fdsl_gpu.formulas.base import Formula
@@ -309,10 +308,9 @@ def _cell(row: dict[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=3000, help="of each generator (default: %(default)s)")
-    parser.add_argument("--json", help="file to write the results to, and beside it the table as .md")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--pictures", type=int, default=3000, help="of each generator (default: %(default)s)")
+    arguments = options.parse_args()
     results = {one.name: compare(one, measure(one, arguments.pictures)) for one in GENERATORS}
     remarks = [f"* {one.name}: {one.remark}." for one in GENERATORS if one.remark]
     text = "\n".join([_HEADING.format(pictures=arguments.pictures), table(results), "", *remarks, ""])
@@ -320,7 +318,7 @@ def main() -> None:
     if arguments.json:
         with replacing(Path(arguments.json).with_suffix(".md")) as temporary:
             temporary.write_text(text)
-        write_json(arguments.json, {"metadata": metadata(), "pictures": arguments.pictures, "results": results})
+        save(arguments, results)
 
 
 if __name__ == "__main__":

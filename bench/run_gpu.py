@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from bench import feed, generate  # noqa: E402
+from bench import generate, train  # noqa: E402
 from bench.common import metadata, print_table, write_json  # noqa: E402
 
 BUDGET = 9 * 60
@@ -64,11 +64,11 @@ def main() -> None:
 
     if has_gpu:
         left = BUDGET - (time.monotonic() - started)
-        report["feed"] = feed.measure(
+        report["feed"] = train.measure(
             ["vit_base_patch16_224", "vit_tiny_patch16_224"], TRAINED, 256, "cuda", left * 0.8
         )
     else:
-        report["feed"] = feed.measure(["vit_tiny_patch16_224"], TRAINED, 4, "cpu", 20)
+        report["feed"] = train.measure(["vit_tiny_patch16_224"], TRAINED, 4, "cpu", 20)
         report["skipped"].append("GPU tests, drawing on the device, feed efficiency on it: no CUDA device")
         report["skipped"].append("the figures above are a rehearsal on a CPU with tiny batches and mean nothing")
     report["seconds"] = round(time.monotonic() - started, 1)

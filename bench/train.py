@@ -1,11 +1,10 @@
 """Feed efficiency: training img/s with images drawn as it trains, over training img/s with one cached batch.
 
-python -m bench.feed --device cuda --models vit_base_patch16_224 vit_tiny_patch16_224
+python -m bench.train --device cuda --models vit_base_patch16_224 vit_tiny_patch16_224
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,7 @@ import timm
 import torch
 from torch.nn.functional import cross_entropy
 
-from bench.common import metadata, print_table, summary, write_json
+from bench.common import parser, print_table, save, summary, synchronise
 from fdsl_gpu import FDSLDataset, FDSLLoader, list_datasets
 
 Batches = Iterator[tuple[torch.Tensor, torch.Tensor]]
@@ -38,11 +37,11 @@ def make_step(model_name: str, num_classes: int, device: str) -> Callable[[Batch
 
 def rate(step: Callable[[Batches], None], batches: Batches, batch: int, steps: int, device: str) -> float:
     """Images per second over ``steps`` steps."""
-    _synchronise(device)
+    synchronise(device)
     start = time.perf_counter()
     for _ in range(steps):
         step(batches)
-    _synchronise(device)
+    synchronise(device)
     return batch * steps / (time.perf_counter() - start)
 
 
@@ -73,23 +72,16 @@ def measure(models: list[str], datasets: list[str], batch: int, device: str, sec
     return results
 
 
-def _synchronise(device: str) -> None:
-    if device != "cpu":
-        torch.cuda.synchronize()
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", default=["vit_tiny_patch16_224"])
-    parser.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"], choices=list_datasets())
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--seconds", type=float, default=120, help="bound on the whole (default: %(default)s)")
-    parser.add_argument("--json", help="file to write the results to")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--models", nargs="*", default=["vit_tiny_patch16_224"])
+    options.add_argument("--datasets", nargs="*", default=["rcdb-1k", "exfractaldb-1k"], choices=list_datasets())
+    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--seconds", type=float, default=120, help="bound on the whole (default: %(default)s)")
+    arguments = options.parse_args()
     results = measure(arguments.models, arguments.datasets, arguments.batch, arguments.device, arguments.seconds)
-    if arguments.json:
-        write_json(arguments.json, {"metadata": metadata(), "results": results})
+    save(arguments, results)
 
 
 if __name__ == "__main__":
