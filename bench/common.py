@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -10,7 +11,7 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ import torch
 from fdsl_gpu import __version__
 from fdsl_gpu.files import replacing
 from fdsl_gpu.version import PIXEL_CONTRACT
+
+FORMATS: dict[str, dict[str, Any]] = {
+    "uint8": {"dtype": torch.uint8},
+    "float32": {"dtype": torch.float32},
+    "bfloat16": {"dtype": torch.bfloat16},
+}
+"""Options of a dataset, by the name that a benchmark's ``--dtype`` has for them."""
+
+_LOAD_BEFORE = os.getloadavg()
+"""What else this machine had to do: later, the benchmark itself is the load."""
 
 
 def parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -45,19 +56,30 @@ def synchronise(device: str | torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+@contextlib.contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Draw on so many CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def metadata() -> dict[str, Any]:
     """Machine, load, commit and versions."""
     versions = {"fdsl_gpu": __version__, "pixel_contract": PIXEL_CONTRACT, "python": platform.python_version()}
     versions |= {"torch": torch.__version__, "numpy": np.__version__, "numba": numba.__version__}
-    versions |= {"pillow": PIL.__version__, "triton": _triton_version()}
-    versions |= {name: importlib.metadata.version(name) for name in ("timm", "torchvision")}
+    versions |= {"pillow": PIL.__version__, "triton": _version("triton")}
+    versions |= {name: _version(name) for name in ("timm", "torchvision")}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _output("git", "rev-parse", "HEAD"),
         "modified": bool(_output("git", "status", "--porcelain", "--untracked-files=no")),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "load": [round(value, 2) for value in os.getloadavg()],
+        "load": [round(value, 2) for value in _LOAD_BEFORE],
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "versions": versions,
@@ -74,20 +96,26 @@ def side_by_side(contenders: dict[str, tuple[int, Callable[[], Any]]], rounds: i
     Returns:
         name -> median and quartiles of images per second, microseconds an image at the median, and rounds.
     """
-    for _, call in contenders.values():
+    seconds = in_turns({name: call for name, (_, call) in contenders.items()}, rounds)
+    return {name: summary([images / s for s in seconds[name]]) for name, (images, _) in contenders.items()}
+
+
+def in_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call, taken in turns, after one of each that is not counted."""
+    for call in calls.values():
         call()
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
-        for name, (images, call) in contenders.items():
+        for name, call in calls.items():
             start = time.perf_counter()
             call()
-            rates[name].append(images / (time.perf_counter() - start))
-    return {name: summary(values) for name, values in rates.items()}
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
 
 
 def summary(rates: list[float]) -> dict[str, float]:
     """Median and quartiles of images per second, and microseconds an image at the median."""
-    low, median, high = statistics.quantiles(rates, n=4) if len(rates) > 1 else rates * 3
+    low, median, high = quartiles(rates)
     return {
         "images_per_second": round(median, 1),
         "q1": round(low, 1),
@@ -95,6 +123,11 @@ def summary(rates: list[float]) -> dict[str, float]:
         "us_per_image": round(1e6 / median, 3),
         "rounds": len(rates),
     }
+
+
+def quartiles(values: list[float]) -> list[float]:
+    """Lower quartile, median and upper quartile, between the least and the greatest value."""
+    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
 
 def write_json(path: str | os.PathLike[str], report: dict[str, Any]) -> None:
@@ -129,9 +162,8 @@ def _cpu_name() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
-def _triton_version() -> str | None:
+def _version(distribution: str) -> str | None:
     try:
-        import triton
-    except ImportError:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
         return None
-    return triton.__version__

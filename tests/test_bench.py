@@ -1,0 +1,110 @@
+"""Every benchmark of drawing runs, on tiny sizes, and writes what its readers expect; how fast is never asked here."""
+
+import importlib
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.scaling import AXES, fit
+
+TINY = ["--device", "cpu", "--rounds", "2"]
+
+
+def report(name: str, *arguments: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the benchmark wrote, after checks of what all of them share."""
+    path = folder / "report.json"
+    monkeypatch.setattr(sys, "argv", [name, *TINY, *arguments, "--json", str(path)])
+    importlib.import_module(f"bench.{name}").main()
+    # Strict JSON: NaN and Infinity raise.
+    written = json.loads(path.read_text(), parse_constant=lambda constant: pytest.fail(f"{constant} in JSON"))
+    assert {"commit", "cpu", "cores", "gpu", "driver", "load", "time", "versions"} <= written["metadata"].keys()
+    assert written["settings"]["device"] == "cpu"
+    assert "json" not in written["settings"]
+    return written["results"]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda name, *arguments: report(name, *arguments, folder=tmp_path, monkeypatch=monkeypatch)
+
+
+def check_rates(row: dict[str, float]) -> None:
+    assert 0 < row["q1"] <= row["images_per_second"] <= row["q3"]
+    assert row["us_per_image"] == pytest.approx(1e6 / row["images_per_second"], rel=0.01)
+    assert row["rounds"] == 2
+
+
+def test_generate(run: Any) -> None:
+    sets = ["--datasets", "rcdb-1k", "anderson-farrell-1k", "--dtypes", "uint8"]
+    results = run("generate", *sets, "--image-sizes", "16", "32", "--batches", "2", "--modes", "canvas", "vector")
+    for size in (16, 32):
+        for name in ("rcdb-1k uint8", "rcdb-1k uint8, vector", "anderson-farrell-1k uint8", "stored JPEG float32"):
+            row = results.pop(f"{name}, {size} px, batch 2")
+            check_rates(row)
+            assert (row["image_size"], row["batch"]) == (size, 2)
+    assert not results, "a background has no vectors"
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("rcdb-1k", ["locate", "records", "geometry", "raster", "write-out", "other"]),
+        ("segrcdb", ["locate", "records", "geometry", "raster", "masks", "write-out", "other"]),
+        ("anderson-farrell-multi-1k", ["locate", "records", "raster", "write-out", "targets", "other"]),
+    ],
+)
+def test_stages(run: Any, name: str, stages: list[str]) -> None:
+    result = run("stages", "--datasets", name, "--batch", "3", "--image-size", "32")[name]
+    assert list(result["stages"]) == stages
+    for row in [*result["stages"].values(), result["whole"]]:
+        check_rates(row)
+    assert result["sum_us"] == pytest.approx(sum(row["us_per_image"] for row in result["stages"].values()), abs=0.01)
+
+
+def test_stages_of_augmented_pictures(run: Any) -> None:
+    sizes = ["--batch", "3", "--image-size", "32"]
+    result = run("stages", "--datasets", "exfractaldb-1k", "--augment", "fdsl", *sizes)["exfractaldb-1k"]
+    assert list(result["stages"]) == ["locate", "records", "presentations", "raster", "present", "other"]
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_scaling(run: Any, axis: str) -> None:
+    values = [16, 32] if axis in ("image_size", "canvas_size") else [100, 200]
+    batch = ["--batch", "2", "--image-size", "16", "--values", *map(str, values)]
+    result = run("scaling", "--axes", axis, *batch)[axis]
+    assert result["values"] == values
+    assert list(result["rows"]) == list(map(str, values))
+    for row in result["rows"].values():
+        check_rates(row)
+    assert all(math.isfinite(result[name]) for name in ("exponent", "fixed_us", "us_per_unit", "r_squared"))
+
+
+def test_scaling_of_processes(run: Any) -> None:
+    sizes = ["--batch", "2", "--image-size", "16", "--values", "1", "2", "--seconds", "0.01"]
+    results = run("scaling", "--axes", "threads", "stream", *sizes)
+    for row in results["threads"]["rows"].values():
+        check_rates(row["threads"])
+        check_rates(row["processes"])
+        assert row["ratio"] > 0
+    assert [row["memory_mb"] > 0 for row in results["stream"]["rows"].values()] == [True, True]
+    assert math.isfinite(results["stream"]["mb_per_batch"])
+
+
+def test_fit_finds_a_line_and_an_exponent() -> None:
+    line = fit([1, 2, 4, 8], [13, 16, 22, 34])
+    assert (line["fixed_us"], line["us_per_unit"], line["r_squared"]) == (10, 3, 1)
+    assert fit([1, 2, 4, 8], [5, 20, 80, 320])["exponent"] == 2
+    assert fit([1, 2, 4, 8], [7, 7, 7, 7])["exponent"] == 0
+
+
+def test_first_batch(run: Any) -> None:
+    # Warm only: to compile takes minutes.
+    sizes = ["--batch", "2", "--image-size", "16", "--states", "warm", "--no-augment", "--rounds", "1"]
+    row = run("first_batch", "--datasets", "exfractaldb-1k", *sizes)["exfractaldb-1k, warm"]
+    for part in ("import", "device", "first_batch", "second_batch"):
+        assert 0 <= row[part]["q1"] <= row[part]["seconds"] <= row[part]["q3"]
+        assert row[part]["rounds"] == 1
