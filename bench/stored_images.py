@@ -1,17 +1,22 @@
-"""The thing to beat: images stored as JPEG, read back by torchvision, cropped, resized and normalised on one core."""
+"""The thing to beat: images stored as JPEG, read back by torchvision, cropped, resized and normalised.
+
+On one core by :meth:`StoredImages.reader`, or as training loops read them, with worker processes, by
+:meth:`StoredImages.batches`.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
@@ -50,17 +55,36 @@ class StoredImages(AbstractContextManager["StoredImages"]):
 
     def reader(self, image_size: int = 224) -> Callable[[], object]:
         """A call that reads every picture once through the usual training transform, in this process."""
-        transform = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(image_size),
-                transforms.ToTensor(),
-                transforms.Normalize(_MEAN, _STD),
-            ]
-        )
-        loader = DataLoader(ImageFolder(self._folder.name, transform), batch_size=64)
+        loader = DataLoader(ImageFolder(self._folder.name, usual_transform(image_size)), batch_size=64)
         return lambda: [torch.numel(images) for images, _ in loader]
+
+    def batches(
+        self, batch: int, workers: int, device: str, transform: Callable[[Any], Any] | None = None
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Endless batches as training loops read them: worker processes; pinned memory and asynchronous copies to CUDA.
+
+        Args:
+            batch: images a batch.
+            workers: processes; 0 reads in this one. They end when the iterator is dropped.
+            device: where batches are delivered.
+            transform: of a PIL image; default :func:`usual_transform`.
+        """
+        dataset = ImageFolder(self._folder.name, transform or usual_transform())
+        on_cuda = torch.device(device).type == "cuda"
+        # Without epochs: at the end of one, a loader waits for its workers.
+        sampler = RandomSampler(dataset, replacement=True, num_samples=2**40)
+        loader = DataLoader(dataset, batch, sampler=sampler, num_workers=workers, pin_memory=on_cuda)
+        for images, labels in loader:
+            yield images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._folder.cleanup()
+
+
+def usual_transform(image_size: int = 224) -> transforms.Compose:
+    """RandomResizedCrop and normalisation, the least that a training run does to stored pictures."""
+    return transforms.Compose(
+        [transforms.RandomResizedCrop(image_size), transforms.ToTensor(), transforms.Normalize(_MEAN, _STD)]
+    )

@@ -1,10 +1,12 @@
-"""The command line: ``python -m fdsl_gpu list | preview | gallery | search``."""
+"""The command line: ``python -m fdsl_gpu list | preview | gallery | search | bench``."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fdsl_gpu import registry
@@ -64,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--threads", type=int, default=None, help="default: all cores")
     search.add_argument("--device", default="cpu", help="a GPU finds the same classes (default: %(default)s)")
     search.set_defaults(run=_search)
+
+    bench = commands.add_parser("bench", help="measure this machine in about a minute, beside stored images")
+    bench.add_argument("--device", default="cpu", help="default: %(default)s")
+    bench.add_argument("--json", help="file to write the results to")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -99,6 +106,18 @@ def _search(parsed: argparse.Namespace) -> None:
     formula = _SEARCHED[parsed.formula]
     search_to_file(parsed.out, parsed.num_classes, formula, num_threads=parsed.threads, device=parsed.device)
     print(f"wrote {parsed.out}")
+
+
+def _bench(parsed: argparse.Namespace) -> None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "bench" / "short.py").is_file():
+        raise ImportError(
+            f"bench: not found beside {root / 'fdsl_gpu'}; benchmarks are no part of the installed package. "
+            "Clone the repository and run `python -m fdsl_gpu bench` in its folder."
+        )
+    # Before any other package of that name.
+    sys.path.insert(0, str(root))
+    importlib.import_module("bench.short").run(parsed.device, parsed.json)
 
 
 def _option(text: str) -> tuple[str, Any]:

@@ -66,6 +66,26 @@ def test_interrupt_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list(tmp_path.iterdir())
 
 
+def test_bench_passes_its_options_to_the_short_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchvision")
+    from bench import short
+
+    received: list[object] = []
+    monkeypatch.setattr(short, "run", lambda *arguments: received.append(arguments))
+    assert main(["bench", "--device", "cpu", "--json", "out.json"]) == 0
+    assert received == [("cpu", "out.json")]
+
+
+def test_bench_without_a_checkout_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fdsl_gpu.cli, "__file__", str(tmp_path / "fdsl_gpu" / "cli.py"))
+    assert main(["bench"]) == 2
+    error = capsys.readouterr().err
+    assert "Clone the repository" in error
+    assert error.count("\n") == 1
+
+
 def test_replacing_keeps_the_old_file_until_the_new_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
