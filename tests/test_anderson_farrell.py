@@ -1,12 +1,14 @@
 """Anderson and Farrell's formulas: systems, jitters and presentation follow the published laws."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
+import torch
 
-from fdsl_gpu import philox
+from fdsl_gpu import FDSLDataset, philox
 from fdsl_gpu.alias import selection_probabilities
+from fdsl_gpu.cpu_kernels.fractal_records import exponential
 from fdsl_gpu.formulas import anderson_farrell, contractive_systems
 from fdsl_gpu.formulas.anderson_farrell import AndersonFarrell, AndersonFarrellMulti
 from fdsl_gpu.formulas.parameter_jitter import Jitter, jittered
@@ -173,7 +175,7 @@ def test_backgrounds_decay_and_half_of_the_pictures_are_blurred() -> None:
 
 def test_exponential_is_exact_enough() -> None:
     x = np.linspace(0, 2, 10_001)
-    assert np.abs(anderson_farrell.exponential(x) / np.exp(-x) - 1).max() < 2e-15
+    assert np.abs(exponential.py_func(x) / np.exp(-x) - 1).max() < 2e-15
 
 
 def test_black_and_sharp_pictures_are_options() -> None:
@@ -299,5 +301,40 @@ def test_bad_options_are_refused(options: dict) -> None:
 
 
 def test_drawing_tells_the_primitive_its_sizes() -> None:
-    assert AndersonFarrell().drawing() == {"points": 100_000, "fractal_size": 224, "max_fractals": 1}
-    assert AndersonFarrellMulti().drawing() == {"points": 100_000, "fractal_size": 112, "max_fractals": 5}
+    sizes = {"points": 100_000, "planes": 3}
+    assert AndersonFarrell().drawing() == {"fractal_size": 224, "max_fractals": 1, **sizes}
+    assert AndersonFarrellMulti().drawing() == {"fractal_size": 112, "max_fractals": 5, **sizes}
+
+
+class _ThreePlanes(AndersonFarrell):
+    planes = property(lambda self: 3)
+
+
+class _MultiThreePlanes(AndersonFarrellMulti):
+    planes = property(lambda self: 3)
+
+
+@pytest.mark.parametrize("color", [False, True])
+@pytest.mark.parametrize("background", [False, True])
+def test_grey_on_black_is_one_plane(color: bool, background: bool) -> None:
+    for formula in (AndersonFarrell, AndersonFarrellMulti):
+        assert formula(color=color, background=background).planes == (3 if color or background else 1)
+
+
+@pytest.mark.parametrize(
+    ("formula", "three_planes"), [(AndersonFarrell, _ThreePlanes), (AndersonFarrellMulti, _MultiThreePlanes)]
+)
+@pytest.mark.parametrize("augment", ["none", "fdsl"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_plane_is_delivered_as_three_equal_ones_are(
+    formula: type, three_planes: type, augment: str, channels: int
+) -> None:
+    """As long as they are equal: operations that tell the channels apart make three of one."""
+    settings: dict[str, Any] = {"augment": augment, "channels": channels, "image_size": 48, "dtype": torch.uint8}
+    options = {"color": False, "background": False, "canvas_size": 64, "points": 1000}
+    one, three = (
+        FDSLDataset(each(**options), 64, device="cpu", normalize=None, **settings) for each in (formula, three_planes)
+    )
+    images = next(iter(one))[0]
+    assert images.any()
+    assert torch.equal(images, next(iter(three))[0])

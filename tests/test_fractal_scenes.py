@@ -20,20 +20,21 @@ KEY = philox.dataset_key(0, 9)
 BACKGROUND = ("corners", "amplitudes", "factors", "offsets")
 
 
-def draw(scenes, size, points=2_000, fractal_size=None, backend="numba", prefill=0x55, device="cpu"):
-    """Planes as pictures uint8 [B, S, S, 3]."""
+def draw(scenes, size, points=2_000, fractal_size=None, backend="numba", prefill=0x55, device="cpu", planes=3):
+    """Planes as pictures uint8 [B, S, S, P]."""
     device = torch.device(device)
-    planes = torch.full((len(scenes), 3, size, size), prefill, dtype=torch.uint8, device=device)
+    pictures = torch.full((len(scenes), planes, size, size), prefill, dtype=torch.uint8, device=device)
     launcher = FractalScenes(
         canvas_size=size,
         fractal_size=fractal_size or size,
         max_fractals=max(int(scenes["num_fractals"].max()), 1),
         points=points,
+        planes=planes,
         device=device,
         backend=backend,
     )
-    launcher.draw(torch.from_numpy(as_words(scenes)).to(device), KEY, planes)
-    return planes.permute(0, 2, 3, 1).cpu().numpy()
+    launcher.draw(torch.from_numpy(as_words(scenes)).to(device), KEY, pictures)
+    return pictures.permute(0, 2, 3, 1).cpu().numpy()
 
 
 class TestColours:
@@ -172,6 +173,35 @@ class TestBlur:
             assert np.abs(after - expected).max() <= 0.5 + 2 * 255 / 256
 
 
+class TestGrey:
+    @staticmethod
+    def scenes(size, multi):
+        """Without saturation, on black."""
+        scenes = oracle.make_scenes(4, size, multi, seed=size)
+        scenes["fractals"]["saturation"] = 0
+        scenes["blur"][0] = 1, 0
+        for name in BACKGROUND:
+            scenes[name] = 0
+        return scenes
+
+    @pytest.mark.parametrize("size", [2, 33, 64], ids=lambda s: f"{s}px")
+    @pytest.mark.parametrize("multi", [False, True], ids=["single", "several"])
+    def test_the_plane_is_each_of_three(self, multi, size):
+        scenes, fractal_size = self.scenes(size, multi), size // 2 if multi else size
+        three = draw(scenes, size, fractal_size=fractal_size)
+        assert three.any() or size == 2
+        np.testing.assert_array_equal(draw(scenes, size, fractal_size=fractal_size, planes=1).repeat(3, axis=3), three)
+
+    def test_colours_are_not_read(self):
+        scenes = oracle.make_scenes(3, 33, multi=True)
+        grey = scenes.copy()
+        for name in BACKGROUND:
+            grey[name] = 0
+        grey["fractals"]["hue"] = grey["fractals"]["saturation"] = 0
+        pictures = [draw(some, 33, fractal_size=16, planes=1) for some in (scenes, grey)]
+        np.testing.assert_array_equal(*pictures)
+
+
 def test_draw_does_not_depend_on_the_batch():
     scenes = oracle.make_scenes(3, 32, multi=True)
     together = draw(scenes, 32, fractal_size=16)
@@ -191,9 +221,10 @@ def test_views_have_random_numbers_of_their_own(part):
 
 
 @pytest.mark.parametrize("prefill", [0x00, 0xFF], ids=["over-0x00", "over-0xFF"])
-def test_numba_overwrites_what_planes_held(prefill):
+@pytest.mark.parametrize("planes", [1, 3], ids=["grey", "colour"])
+def test_numba_overwrites_what_planes_held(planes, prefill):
     scenes = oracle.make_scenes(2, 33)
-    np.testing.assert_array_equal(draw(scenes, 33, prefill=prefill), draw(scenes, 33))
+    np.testing.assert_array_equal(draw(scenes, 33, prefill=prefill, planes=planes), draw(scenes, 33, planes=planes))
 
 
 def runaways():
@@ -220,12 +251,18 @@ class TestTwins:
             pytest.param(1, 1, 1, {}, 1, 0xFF, id="1px-1-point"),
         ],
     )
-    def test_interpreter_draws_the_same_bytes(self, size, fractal_size, count, options, points, prefill):
+    @pytest.mark.parametrize("planes", [1, 3], ids=["grey", "colour"])
+    def test_interpreter_draws_the_same_bytes(self, planes, size, fractal_size, count, options, points, prefill):
         scenes = oracle.make_scenes(count, size, seed=points, **options)
         scenes["fractals"]["patch"] |= 0b000010000
-        expected = draw(scenes, size, points, fractal_size)
-        actual = draw(scenes, size, points, fractal_size, "triton", prefill)
+        expected = draw(scenes, size, points, fractal_size, planes=planes)
+        actual = draw(scenes, size, points, fractal_size, "triton", prefill, planes=planes)
         np.testing.assert_array_equal(actual, expected)
+
+    def test_backgrounds_of_several_blocks(self):
+        scenes = oracle.make_scenes(1, 100, blur=False)
+        scenes["num_fractals"] = 0
+        np.testing.assert_array_equal(draw(scenes, 100, 1, 1, "triton"), draw(scenes, 100, 1, 1))
 
     @pytest.mark.filterwarnings("ignore::RuntimeWarning")
     def test_runaways_too(self):
@@ -248,7 +285,8 @@ class TestTwins:
         )
         of_fractal = {"NUM_MAPS", "SEQUENCE_LOW", "SEQUENCE_HIGH", "SELECT", "MAPS", "START", "SHIFT", "STRETCH"}
         of_fractal |= {"FLIPS", "PATCH", "HUE", "SATURATION", "VALUE", "SIDE", "LEFT", "TOP"}
-        of_scene = {"NUM_FRACTALS", "FRACTALS", "BACKGROUND_LOW", "BACKGROUND_HIGH", "AMPLITUDES", "FACTORS", "OFFSETS"}
+        of_scene = {"NUM_FRACTALS", "FRACTALS", "BACKGROUND_LOW", "BACKGROUND_HIGH", "AMPLITUDES", "CORNERS", "FACTORS"}
+        of_scene |= {"OFFSETS"}
         seen = set()
         for module in (density, background, scene):
             words = {name: value.value for name, value in vars(module).items() if hasattr(value, "value")}
@@ -273,12 +311,14 @@ class TestTwins:
 @pytest.mark.gpu
 @pytest.mark.parametrize("size", [63, 224], ids=lambda s: f"{s}px")
 @pytest.mark.parametrize("multi", [False, True], ids=["single", "several"])
-def test_gpu_draws_the_same_bytes(size, multi):
+@pytest.mark.parametrize("planes", [1, 3], ids=["grey", "colour"])
+def test_gpu_draws_the_same_bytes(planes, size, multi):
     scenes = oracle.make_scenes(48, size, multi, seed=size, maps=(2, 8))
     scenes["blur"][::2] = 0
     fractal_size = size // 2 if multi else size
-    expected = draw(scenes, size, 100_000, fractal_size)
-    np.testing.assert_array_equal(draw(scenes, size, 100_000, fractal_size, "triton", device="cuda"), expected)
+    expected = draw(scenes, size, 100_000, fractal_size, planes=planes)
+    actual = draw(scenes, size, 100_000, fractal_size, "triton", device="cuda", planes=planes)
+    np.testing.assert_array_equal(actual, expected)
 
 
 class TestErrors:
@@ -296,6 +336,7 @@ class TestErrors:
             ("fractal_size", 64.5, TypeError),
             ("max_fractals", 6, ValueError),
             ("points", 1_000_001, ValueError),
+            ("planes", 2, ValueError),
             ("backend", "numbra", ValueError),
             ("device", "cuda", ValueError),
         ],

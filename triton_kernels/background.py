@@ -27,11 +27,15 @@ import triton.language as tl
 
 from triton_kernels.philox import philox4x32
 
+BLOCK = 1024
+NUM_WARPS = 16
+
 # Word offsets in a scene of 403 words.
 SCENE_WORDS = tl.constexpr(403)
 BACKGROUND_LOW = tl.constexpr(1)
 BACKGROUND_HIGH = tl.constexpr(2)
 VIEW = tl.constexpr(3)
+CORNERS = tl.constexpr(4)
 AMPLITUDES = tl.constexpr(8)
 
 
@@ -49,28 +53,9 @@ def _noise(ints_ptr, reals_ptr, cell, level, k0, k1, STREAM: tl.constexpr):
     return tl.load(reals_ptr + AMPLITUDES + level - 1) * (2.0 * u - 1.0)
 
 
-@triton.jit(do_not_specialize=["k0", "k1", "level", "levels"])
-def diamonds(ints_ptr, reals_ptr, heights_ptr, k0, k1, level, levels, STREAM: tl.constexpr, BLOCK: tl.constexpr):
-    """The first half-step of one level; grid (B, blocks of 4**(level - 1) cells).
-
-    Args:
-        ints_ptr: scenes as int32 [B, 403].
-        reals_ptr: the same memory as float32 [B, 403].
-        heights_ptr: float32 [B, side, side], done up to the level before.
-        k0: key of the dataset, low word.
-        k1: key of the dataset, high word.
-        level: 1 .. levels.
-        levels: n.
-        STREAM: Philox stream of backgrounds.
-        BLOCK: cells a program.
-    """
-    image = tl.program_id(0).to(tl.int64)
-    side = (1 << levels) + 1
-    half = 1 << (levels - level)
-    ints_ptr += image * SCENE_WORDS
-    reals_ptr += image * SCENE_WORDS
-    heights_ptr += image * side * side
-    number = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+@triton.jit
+def _diamond(heights_ptr, number, level, half, side):
+    """Cell, mean and whether there is one, of the numbered centres of squares of a level."""
     row = (number >> (level - 1)) * 2 + 1
     column = (number & ((1 << (level - 1)) - 1)) * 2 + 1
     live = row < (1 << level)
@@ -80,33 +65,12 @@ def diamonds(ints_ptr, reals_ptr, heights_ptr, k0, k1, level, levels, STREAM: tl
     up_right = tl.load(heights_ptr + cell - down + right, mask=live, other=0.0)
     down_left = tl.load(heights_ptr + cell + down - right, mask=live, other=0.0)
     down_right = tl.load(heights_ptr + cell + down + right, mask=live, other=0.0)
-    mean = ((up_left + up_right) + (down_left + down_right)) * 0.25
-    height = mean + _noise(ints_ptr, reals_ptr, cell, level, k0, k1, STREAM)
-    tl.store(heights_ptr + cell, height, mask=live)
+    return cell, ((up_left + up_right) + (down_left + down_right)) * 0.25, live
 
 
-@triton.jit(do_not_specialize=["k0", "k1", "level", "levels"])
-def squares(ints_ptr, reals_ptr, heights_ptr, k0, k1, level, levels, STREAM: tl.constexpr, BLOCK: tl.constexpr):
-    """The second half-step of one level; grid (B, blocks of (2**level + 1) (2**(level - 1) + 1) cells).
-
-    Args:
-        ints_ptr: scenes as int32 [B, 403].
-        reals_ptr: the same memory as float32 [B, 403].
-        heights_ptr: float32 [B, side, side], after :func:`diamonds` of this level.
-        k0: key of the dataset, low word.
-        k1: key of the dataset, high word.
-        level: 1 .. levels.
-        levels: n.
-        STREAM: Philox stream of backgrounds.
-        BLOCK: cells a program.
-    """
-    image = tl.program_id(0).to(tl.int64)
-    side = (1 << levels) + 1
-    half = 1 << (levels - level)
-    ints_ptr += image * SCENE_WORDS
-    reals_ptr += image * SCENE_WORDS
-    heights_ptr += image * side * side
-    number = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+@triton.jit
+def _square(heights_ptr, number, level, half, side):
+    """The same of the numbered middles of sides."""
     slots = (1 << (level - 1)) + 1
     row = number // slots
     # Odd columns in even rows, even columns in odd rows.
@@ -120,9 +84,52 @@ def squares(ints_ptr, reals_ptr, heights_ptr, k0, k1, level, levels, STREAM: tl.
     right = row * half * side + tl.where(column < last, column + 1, 1) * half
     vertical = tl.load(heights_ptr + up, mask=live, other=0.0) + tl.load(heights_ptr + down, mask=live, other=0.0)
     horizontal = tl.load(heights_ptr + left, mask=live, other=0.0) + tl.load(heights_ptr + right, mask=live, other=0.0)
-    mean = (vertical + horizontal) * 0.25
-    height = mean + _noise(ints_ptr, reals_ptr, cell, level, k0, k1, STREAM)
-    tl.store(heights_ptr + cell, height, mask=live)
+    return cell, (vertical + horizontal) * 0.25, live
+
+
+@triton.jit(do_not_specialize=["k0", "k1"])
+def fill_heights(
+    ints_ptr, reals_ptr, heights_ptr, k0, k1, LEVELS: tl.constexpr, STREAM: tl.constexpr, BLOCK: tl.constexpr
+):
+    """All levels of one background a program, grid (B,).
+
+    One program, because a half-step reads what the one before it wrote, which a barrier can order within a program
+    only; the alternative is two launches a level.
+
+    Args:
+        ints_ptr: scenes as int32 [B, 403].
+        reals_ptr: the same memory as float32 [B, 403].
+        heights_ptr: float32 [B, side, side], overwritten.
+        k0: key of the dataset, low word.
+        k1: key of the dataset, high word.
+        LEVELS: n.
+        STREAM: Philox stream of backgrounds.
+        BLOCK: cells at a time.
+    """
+    image = tl.program_id(0).to(tl.int64)
+    side = (1 << LEVELS) + 1
+    ints_ptr += image * SCENE_WORDS
+    reals_ptr += image * SCENE_WORDS
+    heights_ptr += image * side * side
+    corner = tl.arange(0, 4)
+    height = tl.load(reals_ptr + CORNERS + corner)
+    tl.store(heights_ptr + (corner >> 1) * (side - 1) * side + (corner & 1) * (side - 1), height)
+    for level in range(1, LEVELS + 1):
+        half = 1 << (LEVELS - level)
+        tl.debug_barrier()
+        first = 0
+        while first < 1 << (2 * level - 2):
+            cell, mean, live = _diamond(heights_ptr, first + tl.arange(0, BLOCK), level, half, side)
+            noise = _noise(ints_ptr, reals_ptr, cell, level, k0, k1, STREAM)
+            tl.store(heights_ptr + cell, mean + noise, mask=live)
+            first += BLOCK
+        tl.debug_barrier()
+        first = 0
+        while first < ((1 << level) + 1) * ((1 << (level - 1)) + 1):
+            cell, mean, live = _square(heights_ptr, first + tl.arange(0, BLOCK), level, half, side)
+            noise = _noise(ints_ptr, reals_ptr, cell, level, k0, k1, STREAM)
+            tl.store(heights_ptr + cell, mean + noise, mask=live)
+            first += BLOCK
 
 
 @triton.jit
@@ -142,18 +149,10 @@ def rgb_of(hue, saturation, value):
     return red | (green << 8) | (blue << 16)
 
 
-_HALF_STEP = (
-    {
-        "ints_ptr": "*i32",
-        "reals_ptr": "*fp32",
-        "heights_ptr": "*fp32",
-        "k0": "i32",
-        "k1": "i32",
-        "level": "i32",
-        "levels": "i32",
-    },
-    {"STREAM": 8, "BLOCK": 256},
-)
-
-SIGNATURES = {"diamonds": _HALF_STEP, "squares": _HALF_STEP}
-"""Argument types and constants of each kernel, for compiling offline."""
+SIGNATURES = {
+    "fill_heights": (
+        {"ints_ptr": "*i32", "reals_ptr": "*fp32", "heights_ptr": "*fp32", "k0": "i32", "k1": "i32"},
+        {"LEVELS": 8, "STREAM": 8, "BLOCK": BLOCK},
+    ),
+}
+"""Argument types and constants of each kernel at its published settings, for compiling offline."""

@@ -280,7 +280,7 @@ SIGNATURES = {
             "CONTOURS": "constexpr",
             "BLOCK": "constexpr",
         },
-        {"CONTOURS": 32, "BLOCK": 128},
+        {"CONTOURS": 32, "BLOCK": 32},
     ),
     "resolve": (
         {"canvas_ptr": "*i32", "planes_ptr": "*u8", "pixels": "i32", "background": "i32", "BLOCK": "constexpr"},

@@ -96,6 +96,7 @@ def count_points(
     ints_ptr,
     reals_ptr,
     hits_ptr,
+    peaks_ptr,
     k0,
     k1,
     STREAM: tl.constexpr,
@@ -112,6 +113,7 @@ def count_points(
         ints_ptr: scenes as int32 [B, 403].
         reals_ptr: the same memory as float32 [B, 403].
         hits_ptr: int32 [B, N, F + 2, F + 2], all zero; its border stays zero.
+        peaks_ptr: int32 [B, N], set to zero.
         k0: key of the dataset, low word.
         k1: key of the dataset, high word.
         STREAM: Philox stream of map selections.
@@ -125,6 +127,7 @@ def count_points(
     program = tl.program_id(0).to(tl.int64)
     image = program // MAX_FRACTALS
     number = program % MAX_FRACTALS
+    tl.store(peaks_ptr + program, 0)
     if number >= tl.load(ints_ptr + image * SCENE_WORDS + NUM_FRACTALS):
         return
     ints_ptr += image * SCENE_WORDS + FRACTALS + number * FRACTAL_WORDS
@@ -189,7 +192,7 @@ def spread_hits(
         ints_ptr: scenes as int32 [B, 403].
         hits_ptr: from :func:`count_points`.
         counts_ptr: int32 [B, N, F, F], overwritten where there is a fractal.
-        peaks_ptr: int32 [B, N], all zero: their maxima.
+        peaks_ptr: int32 [B, N], zeros of :func:`count_points`: their maxima.
         SIZE: side F of the canvas.
         MAX_FRACTALS: N.
         BLOCK: pixels a program.
@@ -217,7 +220,7 @@ def spread_hits(
 
 SIGNATURES = {
     "count_points": (
-        {"ints_ptr": "*i32", "reals_ptr": "*fp32", "hits_ptr": "*i32", "k0": "i32", "k1": "i32"},
+        {"ints_ptr": "*i32", "reals_ptr": "*fp32", "hits_ptr": "*i32", "peaks_ptr": "*i32", "k0": "i32", "k1": "i32"},
         {
             "STREAM": 2,
             "POINTS": 100_000,

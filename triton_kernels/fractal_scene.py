@@ -1,4 +1,4 @@
-"""Fractals drawn by density on a diamond-square background: uint8 [B, 3, S, S].
+"""Fractals drawn by density on a diamond-square background: uint8 [B, P, S, S], P = 1 or 3.
 
 The law, which the CPU twin ``fdsl_gpu/cpu_kernels/fractal_scene.py`` follows operation for operation. Before it come
 ``density.py``, whose counts are coloured here, and ``background.py``, whose heights and whose colours are used here.
@@ -12,6 +12,9 @@ The law, which the CPU twin ``fdsl_gpu/cpu_kernels/fractal_scene.py`` follows op
    bits an axis, no antialiasing. It is placed at (left, top), and only its pixels that are not black are.
 3. Blur, with w = trunc(256 side weight + 1/2), at most 85: along each axis (256 - 2 w, w) / 256 of a pixel and of its
    neighbours, reflected at the border without repeating it; (sum of nine weighted bytes + 2**15) >> 16.
+
+P = 1 draws grey: the value of a fractal wherever its count > 0, on black. Where saturations, factors and offsets are 0,
+that is each of the three planes; hues, saturations and backgrounds are not read.
 
 Source: Anderson and Farrell, "Improving Fractal Pre-training", WACV 2022, and their released generator.
 """
@@ -49,14 +52,15 @@ def _background(reals_ptr, height):
 
 
 @triton.jit
-def _texel(counts_ptr, pixel, live, peak, ints_ptr, reals_ptr):
-    """Colours of pixels of a fractal, 0 where nothing was hit."""
+def _texel(counts_ptr, pixel, live, peak, ints_ptr, reals_ptr, PLANES: tl.constexpr):
+    """Colours of pixels of a fractal, or their grey; 0 where nothing was hit."""
     count = tl.load(counts_ptr + pixel, mask=live, other=0)
-    ratio = tl.div_rn(count.to(tl.float32), peak)
-    hue = (255.0 * ratio + tl.load(reals_ptr + HUE)).to(tl.int32) & 255
-    saturation = tl.load(ints_ptr + SATURATION) & 255
-    value = tl.load(ints_ptr + VALUE) & 255
-    return tl.where(count > 0, rgb_of(hue, saturation, value), 0)
+    colour = tl.load(ints_ptr + VALUE) & 255
+    if PLANES == 3:
+        ratio = tl.div_rn(count.to(tl.float32), peak)
+        hue = (255.0 * ratio + tl.load(reals_ptr + HUE)).to(tl.int32) & 255
+        colour = rgb_of(hue, tl.load(ints_ptr + SATURATION) & 255, colour)
+    return tl.where(count > 0, colour, 0)
 
 
 @triton.jit
@@ -90,6 +94,7 @@ def compose(
     size,
     SIZE: tl.constexpr,
     MAX_FRACTALS: tl.constexpr,
+    PLANES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Place the fractals on the background; grid (B, blocks of pixels).
@@ -97,14 +102,15 @@ def compose(
     Args:
         ints_ptr: scenes as int32 [B, 403].
         reals_ptr: the same memory as float32 [B, 403].
-        heights_ptr: float32 [B, pitch, pitch].
+        heights_ptr: float32 [B, pitch, pitch]; not read where P is 1.
         counts_ptr: int32 [B, N, F, F].
         peaks_ptr: int32 [B, N].
-        scenes_ptr: int32 [B, S, S], red | green << 8 | blue << 16, overwritten.
+        scenes_ptr: int32 [B, S, S], red | green << 8 | blue << 16, or grey, overwritten.
         pitch: side of the heights.
         size: side S of the scenes.
         SIZE: side F of the fractals' canvas.
         MAX_FRACTALS: N.
+        PLANES: P.
         BLOCK: pixels a program.
     """
     image = tl.program_id(0).to(tl.int64)
@@ -113,8 +119,10 @@ def compose(
     pixel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     row, column = pixel // size, pixel % size
     live = row < size
-    height = tl.load(heights_ptr + image * pitch * pitch + row * pitch + column, mask=live, other=0.0)
-    colour = _background(reals_ptr, height)
+    colour = tl.zeros([BLOCK], tl.int32)
+    if PLANES == 3:
+        height = tl.load(heights_ptr + image * pitch * pitch + row * pitch + column, mask=live, other=0.0)
+        colour = _background(reals_ptr, height)
     num_fractals = tl.load(ints_ptr + NUM_FRACTALS)
     first_row = tl.program_id(1) * BLOCK // size
     last_row = (tl.program_id(1) * BLOCK + BLOCK - 1) // size
@@ -130,16 +138,17 @@ def compose(
             inside = live & (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
             y, x = tl.where(inside, row - top, 0), tl.where(inside, column - left, 0)
             if side == SIZE:
-                top_colour = _texel(fractal_ptr, y * SIZE + x, inside, peak, ints_ptr, reals_ptr)
+                top_colour = _texel(fractal_ptr, y * SIZE + x, inside, peak, ints_ptr, reals_ptr, PLANES)
             else:
                 y, below, down = _tap(y, side, SIZE)
                 x, beside, right = _tap(x, side, SIZE)
-                a = _texel(fractal_ptr, y * SIZE + x, inside, peak, ints_ptr, reals_ptr)
-                b = _texel(fractal_ptr, y * SIZE + beside, inside, peak, ints_ptr, reals_ptr)
-                c = _texel(fractal_ptr, below * SIZE + x, inside, peak, ints_ptr, reals_ptr)
-                d = _texel(fractal_ptr, below * SIZE + beside, inside, peak, ints_ptr, reals_ptr)
-                red, green = _blend(a, b, c, d, right, down, 0), _blend(a, b, c, d, right, down, 8)
-                top_colour = red | green | _blend(a, b, c, d, right, down, 16)
+                a = _texel(fractal_ptr, y * SIZE + x, inside, peak, ints_ptr, reals_ptr, PLANES)
+                b = _texel(fractal_ptr, y * SIZE + beside, inside, peak, ints_ptr, reals_ptr, PLANES)
+                c = _texel(fractal_ptr, below * SIZE + x, inside, peak, ints_ptr, reals_ptr, PLANES)
+                d = _texel(fractal_ptr, below * SIZE + beside, inside, peak, ints_ptr, reals_ptr, PLANES)
+                top_colour = _blend(a, b, c, d, right, down, 0)
+                for channel in tl.static_range(1, PLANES):
+                    top_colour |= _blend(a, b, c, d, right, down, 8 * channel)
             colour = tl.where(inside & (top_colour != 0), top_colour, colour)
         ints_ptr += FRACTAL_WORDS
         reals_ptr += FRACTAL_WORDS
@@ -153,35 +162,34 @@ def _weigh(above, here, below, weight, SHIFT: tl.constexpr):
 
 
 @triton.jit
-def _weigh_column(above_ptr, here_ptr, below_ptr, column, live, weight):
-    """Weighted sums of red, green and blue over three rows of a column."""
+def _weigh_column(above_ptr, here_ptr, below_ptr, column, live, weight, SHIFT: tl.constexpr):
+    """Weighted sum of one channel over three rows of a column."""
     above = tl.load(above_ptr + column, mask=live, other=0)
     here = tl.load(here_ptr + column, mask=live, other=0)
     below = tl.load(below_ptr + column, mask=live, other=0)
-    red, green = _weigh(above, here, below, weight, 0), _weigh(above, here, below, weight, 8)
-    return red, green, _weigh(above, here, below, weight, 16)
+    return _weigh(above, here, below, weight, SHIFT)
 
 
 @triton.jit
-def finish(reals_ptr, scenes_ptr, planes_ptr, size, BLOCK: tl.constexpr):
+def finish(reals_ptr, scenes_ptr, planes_ptr, size, PLANES: tl.constexpr, BLOCK: tl.constexpr):
     """Blur scenes and write them as planes; grid (B, blocks of pixels).
 
     Args:
         reals_ptr: scenes as float32 [B, 403].
         scenes_ptr: int32 [B, S, S] from :func:`compose`.
-        planes_ptr: uint8 [B, 3, S, S], overwritten.
+        planes_ptr: uint8 [B, P, S, S], overwritten.
         size: side S.
+        PLANES: P.
         BLOCK: pixels a program.
     """
     image = tl.program_id(0).to(tl.int64)
     scenes_ptr += image * size * size
-    planes_ptr += image * 3 * size * size
+    planes_ptr += image * PLANES * size * size
     pixel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     row, column = pixel // size, pixel % size
     live = row < size
     weight = tl.minimum((tl.load(reals_ptr + image * SCENE_WORDS + BLUR + 1) * 256.0 + 0.5).to(tl.int32), 85)
     colour = tl.load(scenes_ptr + pixel, mask=live, other=0)
-    red, green, blue = colour & 255, (colour >> 8) & 255, (colour >> 16) & 255
     if weight > 0:
         # Reflected at the border: the pixel before the first is the second. A single one is all its neighbours.
         inner = tl.minimum(size - 1, 1)
@@ -190,15 +198,14 @@ def finish(reals_ptr, scenes_ptr, planes_ptr, size, BLOCK: tl.constexpr):
         below_ptr = scenes_ptr + tl.where(row < size - 1, row + 1, size - 1 - inner) * size
         before = tl.where(column > 0, column - 1, inner)
         after = tl.where(column < size - 1, column + 1, size - 1 - inner)
-        red, green, blue = _weigh_column(above_ptr, here_ptr, below_ptr, column, live, weight)
-        red_1, green_1, blue_1 = _weigh_column(above_ptr, here_ptr, below_ptr, before, live, weight)
-        red_2, green_2, blue_2 = _weigh_column(above_ptr, here_ptr, below_ptr, after, live, weight)
-        red = (red * (256 - 2 * weight) + (red_1 + red_2) * weight + 32768) >> 16
-        green = (green * (256 - 2 * weight) + (green_1 + green_2) * weight + 32768) >> 16
-        blue = (blue * (256 - 2 * weight) + (blue_1 + blue_2) * weight + 32768) >> 16
-    tl.store(planes_ptr + pixel, red.to(tl.uint8), mask=live)
-    tl.store(planes_ptr + size * size + pixel, green.to(tl.uint8), mask=live)
-    tl.store(planes_ptr + 2 * size * size + pixel, blue.to(tl.uint8), mask=live)
+        colour = tl.zeros([BLOCK], tl.int32)
+        for channel in tl.static_range(PLANES):
+            here = _weigh_column(above_ptr, here_ptr, below_ptr, column, live, weight, 8 * channel)
+            left = _weigh_column(above_ptr, here_ptr, below_ptr, before, live, weight, 8 * channel)
+            right = _weigh_column(above_ptr, here_ptr, below_ptr, after, live, weight, 8 * channel)
+            colour |= ((here * (256 - 2 * weight) + (left + right) * weight + 32768) >> 16) << (8 * channel)
+    for channel in tl.static_range(PLANES):
+        tl.store(planes_ptr + channel * size * size + pixel, ((colour >> (8 * channel)) & 255).to(tl.uint8), mask=live)
 
 
 SIGNATURES = {
@@ -213,11 +220,11 @@ SIGNATURES = {
             "pitch": "i32",
             "size": "i32",
         },
-        {"SIZE": 112, "MAX_FRACTALS": 5, "BLOCK": 512},
+        {"SIZE": 112, "MAX_FRACTALS": 5, "PLANES": 3, "BLOCK": 512},
     ),
     "finish": (
         {"reals_ptr": "*fp32", "scenes_ptr": "*i32", "planes_ptr": "*u8", "size": "i32"},
-        {"BLOCK": 512},
+        {"PLANES": 3, "BLOCK": 512},
     ),
 }
 """Argument types and constants of each kernel at the settings of several instances, for compiling offline."""

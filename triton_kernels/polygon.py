@@ -238,7 +238,7 @@ SIGNATURES = {
             "CONTOURS": "constexpr",
             "BLOCK": "constexpr",
         },
-        {"CONTOURS": 32, "BLOCK": 128},
+        {"CONTOURS": 32, "BLOCK": 32},
     ),
 }
 """Kernel name -> (argument types, constexpr values), for compiling without a device."""

@@ -7,6 +7,7 @@ what belongs to it, which vectorises where a stride of 2 does not.
 import numpy as np
 from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import inner
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 _LOW = np.uint64(0xFFFFFFFF)
@@ -17,7 +18,7 @@ _FULL = np.float32(255)
 _PER_BYTE = np.float32(1.0 / 15300.0)
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def levels_of(size):
     """Levels n of the square, 2**n + 1 heights a side, that covers ``size`` pixels."""
     levels = 0
@@ -26,7 +27,7 @@ def levels_of(size):
     return levels
 
 
-@njit(nogil=True)
+@inner
 def _draw_words(scene, k0, k1, stream, words):
     """Fill ``words`` uint32 [a multiple of 4], one a cell."""
     low = np.uint64(scene.background_low)
@@ -40,13 +41,13 @@ def _draw_words(scene, k0, k1, stream, words):
         words[4 * block + 3] = w3
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _signed(word):
     """Uniform in [-1, 1) from 24 bits of a word."""
     return _TWO * (np.float32(np.int32(word >> np.uint32(8))) * _UNIT) - _ONE
 
 
-@njit(nogil=True)
+@inner
 def _add_noise(mean, words, m, offset, step, row):
     """Give ``row`` its new heights, mean plus noise, at ``offset`` and every ``step`` from there on."""
     mask = np.int32(step - 1)
@@ -55,7 +56,7 @@ def _add_noise(mean, words, m, offset, step, row):
         row[c] = height if np.int32(np.int32(c) & mask) == offset else row[c]
 
 
-@njit(nogil=True)
+@inner
 def _diamonds(heights, words, mean, m, half):
     """Centres of squares: the mean of their corners, and noise."""
     side = mean.size
@@ -70,7 +71,7 @@ def _diamonds(heights, words, mean, m, half):
         _add_noise(mean, words[here : here + width], m, 0, 2 * half, heights[here : here + width])
 
 
-@njit(nogil=True)
+@inner
 def _squares(heights, words, mean, m, half, rows):
     """Middles of sides in the first ``rows`` rows: the mean of four neighbours on a torus, and noise."""
     side = mean.size
@@ -92,7 +93,7 @@ def _squares(heights, words, mean, m, half, rows):
         _add_noise(mean, word[half : half + width], m, half if odd else 0, 2 * half, row[half : half + width])
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def fill_heights(scene, k0, k1, stream, size, mean, words, heights):
     """Fill ``heights`` float32 [side * side], side = 2**n + 1; rows from ``size`` on are not all finished.
 
@@ -123,7 +124,7 @@ def fill_heights(scene, k0, k1, stream, size, mean, words, heights):
         level += 1
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _scaled(n):
     """(n + 255 * 30 / 2) // (255 * 30) of an int32 in [0, 255 * 255 * 30].
 
@@ -132,7 +133,7 @@ def _scaled(n):
     return np.int32((np.float32(np.int32(np.int32(n * 2) + 7650)) + _HALF) * _PER_BYTE)
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def rgb_of(hue, saturation, value):
     """Red | green << 8 | blue << 16 of int32 bytes hue (in units of 2 degrees), saturation and value."""
     # hue // 30, for hue below 256
@@ -149,7 +150,7 @@ def rgb_of(hue, saturation, value):
     return np.uint32(red | np.int32(green << 8) | np.int32(blue << 16))
 
 
-@njit(nogil=True)
+@inner
 def colour_heights(scene, heights, side, picture):
     """Fill ``picture`` uint32 [S, S] with the colours of heights, as :func:`rgb_of` packs them."""
     size = picture.shape[0]

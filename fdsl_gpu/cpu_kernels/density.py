@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from fdsl_gpu.cpu_kernels.ifs import coefficients, of_2, of_4, of_8
+from fdsl_gpu.cpu_kernels.jit import inner
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 LANES = 256
@@ -21,7 +22,7 @@ _INF = np.float32(np.inf)
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
-@njit(nogil=True)
+@inner
 def _draw_halves(fractal, k0, k1, stream, block, halves):
     """Fill ``halves`` uint16 [8 * LANES] with one Philox block a lane, which selects its next eight maps."""
     low = np.uint64(fractal.sequence_low)
@@ -43,13 +44,13 @@ def _draw_halves(fractal, k0, k1, stream, block, halves):
 def _make_trajectories(of):
     """The kernel of pass 1 for systems whose tables ``of`` can read."""
 
-    @njit(nogil=True)
+    @inner
     def trajectories(fractal, k0, k1, stream, halves, cloud):
         """Fill ``cloud`` float32 [(steps + 1) * 2 * LANES]; row 0 is the start."""
         num_maps, t, maps = np.int32(fractal.num_maps), fractal.select, fractal.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        a, b, tx = coefficients(maps, 0), coefficients(maps, 1), coefficients(maps, 4)
-        c, d, ty = coefficients(maps, 2), coefficients(maps, 3), coefficients(maps, 5)
+        a, b, tx = coefficients(maps, np.int64(0)), coefficients(maps, np.int64(1)), coefficients(maps, np.int64(4))
+        c, d, ty = coefficients(maps, np.int64(2)), coefficients(maps, np.int64(3)), coefficients(maps, np.int64(5))
         cloud[:LANES] = fractal.start[0]
         cloud[LANES:_ROW] = fractal.start[1]
         for step in range(cloud.size // _ROW - 1):
@@ -76,7 +77,7 @@ _trajectories_4 = _make_trajectories(of_4)
 _trajectories_8 = _make_trajectories(of_8)
 
 
-@njit(nogil=True)
+@inner
 def _measure(cloud, points, lanes):
     """Fill ``lanes`` float32 [4 * LANES] with each lane's least and greatest x and y of the points that count."""
     lanes[:_ROW] = _INF
@@ -93,7 +94,7 @@ def _measure(cloud, points, lanes):
             lanes[_ROW + LANES + lane] = y if y > high_y else high_y
 
 
-@njit(nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _window(lows, highs, shift, stretch, size):
     """Low edge and pixels a unit of the window along one axis, from each lane's extremes."""
     low, high = _INF, -_INF
@@ -107,7 +108,7 @@ def _window(lows, highs, shift, stretch, size):
     return center - side * _HALF, np.float32(size - 1) / side
 
 
-@njit(nogil=True)
+@inner
 def strides(flips, size):
     """Where (row, column) of a fractal lies in a padded canvas [size + 2, size + 2]: origin, strides of the two."""
     pitch = size + 2
@@ -123,7 +124,7 @@ def strides(flips, size):
     return origin, row, column
 
 
-@njit(nogil=True)
+@inner
 def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
     """Add 1 to ``hits`` int32 [(size + 2)**2 + 1] for every point; ``cells`` uint32 [LANES] is scratch."""
     low_x, scale_x = x_window
@@ -149,7 +150,7 @@ def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
     hits[nowhere] = 0
 
 
-@njit(nogil=True)
+@inner
 def _spread(hits, flips, patch, counts):
     """Fill ``counts`` int32 [F, F] with the hits in the patch around each pixel; returns their maximum."""
     size = counts.shape[0]
@@ -172,7 +173,7 @@ def _spread(hits, flips, patch, counts):
     return peak
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def scratch(points, size):
     """Working memory for :func:`density`: halves, cloud, lanes, cells, hits."""
     steps = WARMUP + (points + LANES - 1) // LANES
@@ -185,7 +186,7 @@ def scratch(points, size):
     )
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def density(fractal, k0, k1, stream, points, memory, counts):
     """Count the points of one fractal.
 

@@ -11,7 +11,8 @@ from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 
 _RECORD_WORDS = records.CONTOURS.itemsize // 4
 
-SIDE_BLOCK, PIXEL_BLOCK = 128, 1024
+# Sides drawn at once: one warp's, as every lane waits for the longest of them.
+SIDE_BLOCK, PIXEL_BLOCK = 32, 1024
 
 
 class Contours:

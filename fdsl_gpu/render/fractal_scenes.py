@@ -1,4 +1,4 @@
-"""Launcher of the fractal scenes primitive: coloured fractals on a background, to uint8 planes [B, 3, S, S].
+"""Launcher of the fractal scenes primitive: fractals on a background, to uint8 planes [B, P, S, S], P = 1 or 3.
 
 The law of the drawing stands in ``triton_kernels/density.py``, ``background.py`` and ``fractal_scene.py``; the CPU
 twins are the files of those names in ``fdsl_gpu/cpu_kernels``.
@@ -20,8 +20,7 @@ MAX_POINTS = 1_000_000
 """Most points a fractal: nine times as many still are exact in float32."""
 
 _WORDS = FRACTAL_SCENE.itemsize // 4
-_CORNERS = slice(4, 8)
-_PIXEL_BLOCK, _CELL_BLOCK = 512, 256
+_PIXEL_BLOCK = 512
 
 
 class FractalScenes:
@@ -38,6 +37,7 @@ class FractalScenes:
         fractal_size: side of the canvas on which a fractal is drawn before it is resized and placed, 1 .. 4096.
         max_fractals: most fractals in any record, 1 .. 5; others are not drawn. On a GPU it sizes the scratch memory.
         points: points a fractal, 1 .. 1,000,000. On a GPU each number compiles a kernel of its own.
+        planes: P, 3, or 1 for grey fractals on black; hues, saturations and backgrounds are not read then.
         device: where records and planes are.
         backend: "numba" (CPU only) or "triton".
 
@@ -56,12 +56,14 @@ class FractalScenes:
         points: int,
         device: torch.device,
         backend: Backend,
+        planes: int = 3,
     ) -> None:
         largest = 2**BACKGROUND_LEVELS
         self.canvas_size = checks.integer("canvas_size", canvas_size, 1, largest)
         self.fractal_size = checks.integer("fractal_size", fractal_size, 1, largest)
         self.max_fractals = checks.integer("max_fractals", max_fractals, 1, MAX_FRACTALS)
         self.points = checks.integer("points", points, 1, MAX_POINTS)
+        self.planes = checks.choice("planes", planes, (1, 3))
         self.device = torch.device(device)
         self.backend = checked_backend(backend, self.device)
         self._levels = (self.canvas_size - 1).bit_length()
@@ -82,7 +84,7 @@ class FractalScenes:
                 1 .. 8, aliases below it, and maps do not run away is the maker's duty: it is not checked, which would
                 wait for the device.
             key: of the dataset, from ``philox.dataset_key``.
-            planes: uint8 [B, 3, S, S] on the device, contiguous; overwritten whatever they held.
+            planes: uint8 [B, P, S, S] on the device, contiguous; overwritten whatever they held.
 
         Raises:
             ValueError: a shape, dtype, layout or device is not as above.
@@ -90,7 +92,7 @@ class FractalScenes:
         batch = len(records)
         check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
         side = self.canvas_size
-        check_tensor("planes", planes, (batch, 3, side, side), torch.uint8, self.device)
+        check_tensor("planes", planes, (batch, self.planes, side, side), torch.uint8, self.device)
         if batch == 0:
             return
         if self.backend == "numba":
@@ -102,7 +104,8 @@ class FractalScenes:
         self._reserve(batch)
         with self._guard():
             self._count(records, signed_key(key), batch)
-            self._fill_heights(records, signed_key(key), batch)
+            if self.planes == 3:
+                self._fill_heights(records, signed_key(key))
             self._compose(records, planes)
 
     def _count(self, records: Tensor, key: tuple[int, int], batch: int) -> None:
@@ -110,12 +113,12 @@ class FractalScenes:
         density, programs = self._density, batch * self.max_fractals
         hits, counts, peaks = (self._scratch[name][:batch] for name in ("hits", "counts", "peaks"))
         hits.zero_()
-        peaks.zero_()
         sizes = {"SIZE": self.fractal_size, "MAX_FRACTALS": self.max_fractals}
         density.count_points[(programs,)](
             records,
             records.view(torch.float32),
             hits,
+            peaks,
             *key,
             STREAM=philox.CHAIN,
             POINTS=self.points,
@@ -130,28 +133,23 @@ class FractalScenes:
             records, hits, counts, peaks, **sizes, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
         )
 
-    def _fill_heights(self, records: Tensor, key: tuple[int, int], batch: int) -> None:
-        """Diamond-square heights, two launches a level."""
-        heights = self._scratch["heights"][:batch]
-        reals, last = records.view(torch.float32), heights.shape[1] - 1
-        heights[:, ::last, ::last] = reals[:, _CORNERS].view(batch, 2, 2)
-        for level in range(1, self._levels + 1):
-            cells = (4 ** (level - 1), (2**level + 1) * (2 ** (level - 1) + 1))
-            for kernel, count in zip((self._background.diamonds, self._background.squares), cells, strict=True):
-                kernel[batch, -(-count // _CELL_BLOCK)](
-                    records,
-                    reals,
-                    heights,
-                    *key,
-                    level,
-                    self._levels,
-                    STREAM=philox.BACKGROUND,
-                    BLOCK=_CELL_BLOCK,
-                    enable_fp_fusion=False,
-                )
+    def _fill_heights(self, records: Tensor, key: tuple[int, int]) -> None:
+        background = self._background
+        background.fill_heights[(len(records),)](
+            records,
+            records.view(torch.float32),
+            self._scratch["heights"],
+            *key,
+            LEVELS=self._levels,
+            STREAM=philox.BACKGROUND,
+            BLOCK=background.BLOCK,
+            num_warps=background.NUM_WARPS,
+            enable_fp_fusion=False,
+        )
 
     def _compose(self, records: Tensor, planes: Tensor) -> None:
         grid = (len(records), -(-(self.canvas_size**2) // _PIXEL_BLOCK))
+        options: dict[str, Any] = {"PLANES": self.planes, "BLOCK": _PIXEL_BLOCK, "enable_fp_fusion": False}
         reals, scenes, heights = records.view(torch.float32), self._scratch["scenes"], self._scratch["heights"]
         self._kernels.compose[grid](
             records,
@@ -164,16 +162,16 @@ class FractalScenes:
             self.canvas_size,
             SIZE=self.fractal_size,
             MAX_FRACTALS=self.max_fractals,
-            BLOCK=_PIXEL_BLOCK,
-            enable_fp_fusion=False,
+            **options,
         )
-        self._kernels.finish[grid](reals, scenes, planes, self.canvas_size, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False)
+        self._kernels.finish[grid](reals, scenes, planes, self.canvas_size, **options)
 
     def _reserve(self, batch: int) -> None:
         """Scratch memory of the Triton kernels for at least so many images."""
         if self._scratch and len(self._scratch["hits"]) >= batch:
             return
-        number, side, pitch = self.max_fractals, self.fractal_size, 2**self._levels + 1
+        number, side = self.max_fractals, self.fractal_size
+        pitch = 2**self._levels + 1 if self.planes == 3 else 0
         shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
             "hits": ((batch, number, side + 2, side + 2), torch.int32),
             "counts": ((batch, number, side, side), torch.int32),
