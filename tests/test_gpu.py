@@ -8,6 +8,7 @@ import torch
 
 import fdsl_gpu
 from fdsl_gpu import FDSLDataset, FDSLLoader
+from fdsl_gpu.renderer import _words, _Work
 
 pytestmark = pytest.mark.gpu
 
@@ -88,18 +89,71 @@ def test_gpu_stream_equals_cpu_stream(name: str, dtype: torch.dtype, layout: tor
         assert torch.equal(cpu_images.view(torch.uint8), gpu_images.cpu().view(torch.uint8))
 
 
-@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k", "fractaldb-1k", "segrcdb", "anderson-farrell-1k"])
+@pytest.mark.parametrize(("name", "options"), [*FORMULAS, *SCENES], ids=named)
 @pytest.mark.parametrize("augment", [None, "fdsl"])
-def test_gpu_stream_never_waits_for_the_device(name: str, augment: str | None) -> None:
+def test_gpu_stream_never_waits_for_the_device(name: str, options: dict[str, Any], augment: str | None) -> None:
     if name == "segrcdb" and augment:
         pytest.skip("pictures with masks are not augmented")
-    stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16, augment=augment))
+    stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16, augment=augment, **options))
     next(stream)
     torch.cuda.set_sync_debug_mode("error")
     try:
         next(stream)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
+def test_gpu_loader_never_waits_for_the_device(name: str) -> None:
+    batches = iter(FDSLLoader(FDSLDataset(name, 64, device="cuda", augment="fdsl", return_ids=True)))
+    next(batches)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        next(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize(("name", "options"), [*FORMULAS, *SCENES], ids=named)
+@pytest.mark.parametrize("augment", [None, "fdsl"])
+def test_gpu_kernels_of_a_batch_replay_as_a_cuda_graph(name: str, options: dict[str, Any], augment: str | None) -> None:
+    if name == "segrcdb" and augment:
+        pytest.skip("pictures with masks are not augmented")
+    source = FDSLDataset(name, 64, device="cuda", dtype=torch.uint8, augment=augment, **options).source
+    renderer = source._prepare()[0]
+    first, second = (_words_on_device(source, np.arange(64) + start) for start in (0, 64))
+    out = renderer.empty(64)
+    masks = renderer.empty_masks(64, torch.int64) if source.return_masks else None
+    # Drawn plainly first: compiling, loading and taking scratch memory cannot be captured.
+    _draw(renderer, second, out, masks)
+    expected = [tensor.clone() for tensor in (out, masks) if tensor is not None]
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        _draw(renderer, first, out, masks)
+    for fixed, fresh in zip(first, second, strict=True):
+        if fixed is not None:
+            fixed.copy_(fresh)
+    out.zero_()
+    graph.replay()
+    for tensor, drawn in zip((out, masks), expected, strict=False):
+        assert torch.equal(tensor, drawn)
+
+
+def _words_on_device(source: Any, positions: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Records and presentations of positions, which a replay reads from where they were at the capture."""
+    renderer = source._prepare()[0]
+    labels, instances, presentations = source._locate(positions, 0)
+    records = renderer.formula.draw(renderer.key, labels, instances, 0)
+    presented = renderer._present(renderer.recipe, records, presentations, 0) if renderer.recipe else None
+    return _words(records).cuda(), presented if presented is None else presented.cuda()
+
+
+def _draw(
+    renderer: Any, words: tuple[torch.Tensor, torch.Tensor | None], out: torch.Tensor, masks: torch.Tensor | None
+) -> None:
+    lane = renderer._reserve(1)[0]
+    for start in range(0, len(out), renderer.chunk):
+        lane(_Work(renderer.key, *words, out, masks), slice(start, start + renderer.chunk))
 
 
 def test_gpu_loader_delivers_the_stream() -> None:

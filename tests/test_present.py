@@ -332,9 +332,9 @@ def test_presenter_refuses_options(options, error, message):
 def test_presenter_refuses_tensors():
     present = Presenter(8, 4, 1, backend="numba")
     planes, words = torch.zeros(2, 1, 8, 8).byte(), torch.zeros(2, 76, dtype=torch.int32)
-    with pytest.raises(ValueError, match=r"presentations: received torch.int32 \[1, 76\]"):
+    with pytest.raises(ValueError, match=r"presentations: received contiguous torch.int32 \[1, 76\]"):
         present(planes, words[:1], KEY, present.empty(2))
-    with pytest.raises(ValueError, match=r"presentations: received torch.float32"):
+    with pytest.raises(ValueError, match=r"presentations: received contiguous torch.float32"):
         present(planes, words.float(), KEY, present.empty(2))
     with pytest.raises(ValueError, match="Make a Presenter for these sizes"):
         present(planes[..., :-1], words, KEY, present.empty(2))
