@@ -191,7 +191,7 @@ class Presenter:
                 *key,
                 flat,
                 start * strides[0],
-                *strides,
+                strides,
                 self.channels,
             )
 

@@ -139,7 +139,7 @@ class WriteOut:
             kernels.resize(
                 planes.view(-1, side, side).numpy(), first, weights, pictures.reshape(batch * self.planes, width, width)
             )
-        kernels.write(pictures, table, flat_words(words), *words.stride(), self.channels)
+        kernels.write(pictures, table, flat_words(words), words.stride(), self.channels)
 
     def _run_triton(self, planes: Tensor, words: Tensor) -> None:
         kernels = load_kernels("write_out")

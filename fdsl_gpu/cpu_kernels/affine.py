@@ -10,7 +10,8 @@ bytes, or four words for four by four.
 """
 
 import numpy as np
-from numba import njit
+
+from fdsl_gpu.cpu_kernels.jit import inner
 
 _ZERO = np.float32(0.0)
 _HALF = np.float32(0.5)
@@ -19,14 +20,15 @@ _TWO = np.float32(2.0)
 _MOST = np.float32(255.0)
 _BYTE = np.uint32(255)
 _NEXT = np.int32(1)
+_0, _8, _16, _24 = np.uint32(0), np.uint32(8), np.uint32(16), np.uint32(24)
 
 
-@njit(nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _byte(word, shift):
-    return np.float32(np.int32((word >> np.uint32(shift)) & _BYTE))
+    return np.float32(np.int32((word >> shift) & _BYTE))
 
 
-@njit(nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _below(value, limit):
     """``value - 1/2`` between -1 and ``limit``, which hold for whatever is inside; NaN becomes -1."""
     value = value - _HALF
@@ -34,7 +36,7 @@ def _below(value, limit):
     return value if value < limit else limit
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _locate(size, y, matrix, at, across, down, inside):
     """Where the pixels of output row y look: the packed word, and the shares of its right and lower neighbour."""
     a, c, d, f = matrix[0], matrix[2], matrix[3], matrix[5]
@@ -52,7 +54,7 @@ def _locate(size, y, matrix, at, across, down, inside):
         at[x] = np.int32(np.int32(np.int32(np.int32(top) + _NEXT) * stride) + np.int32(np.int32(left) + _NEXT))
 
 
-@njit(nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _cubic(v1, v2, v3, v4, d):
     p2 = v3 - v1
     p3 = (_TWO * (v1 - v2) + v3) - v4
@@ -60,12 +62,12 @@ def _cubic(v1, v2, v3, v4, d):
     return v2 + d * (p2 + d * (p3 + d * p4))
 
 
-@njit(nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _cubic_word(word, d):
-    return _cubic(_byte(word, 0), _byte(word, 8), _byte(word, 16), _byte(word, 24), d)
+    return _cubic(_byte(word, _0), _byte(word, _8), _byte(word, _16), _byte(word, _24), d)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _pack_squares(plane, size, packed):
     """Word [y, x] of ``packed`` [size + 1, size + 1]: input (y - 1, x - 1), its right, lower, both; edges repeated."""
     for y in range(size + 1):
@@ -81,11 +83,10 @@ def _pack_squares(plane, size, packed):
             row[x + 1] = left | right << np.uint32(8)
 
 
-@njit(nogil=True, cache=True)
-def _pack_rows(plane, size, packed):
+@inner
+def _pack_rows(plane, size, edges, packed):
     """Word [y, x] of ``packed`` [size + 4, size + 1]: input (y - 2, x - 2 .. x + 1); edges repeated."""
     stride = size + 1
-    edges = np.empty(size + 4, np.uint32)
     for y in range(size):
         source, row = plane[y * size : (y + 1) * size], packed[(y + 2) * stride : (y + 3) * stride]
         edges[0] = edges[1] = source[0]
@@ -97,28 +98,29 @@ def _pack_rows(plane, size, packed):
             low, high = edges[x] | edges[x + 1] << np.uint32(8), edges[x + 2] | edges[x + 3] << np.uint32(8)
             row[x] = low | high << np.uint32(16)
     for y in (0, 1, size + 2, size + 3):
-        source = packed[min(max(y, 2), size + 1) * stride :][:stride]
-        packed[y * stride : (y + 1) * stride] = source
+        source, row = packed[min(max(y, 2), size + 1) * stride :], packed[y * stride : (y + 1) * stride]
+        for x in range(stride):
+            row[x] = source[x]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _gather(packed, at, words):
     for x in range(words.size):
         words[x] = packed[np.uintp(at[x])]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _bilinear(words, across, down, inside, fill, out):
     """A row of output from its packed words."""
     for x in range(out.size):
         word, share = words[x], across[x]
-        v1 = _byte(word, 0) + (_byte(word, 8) - _byte(word, 0)) * share
-        v2 = _byte(word, 16) + (_byte(word, 24) - _byte(word, 16)) * share
+        v1 = _byte(word, _0) + (_byte(word, _8) - _byte(word, _0)) * share
+        v2 = _byte(word, _16) + (_byte(word, _24) - _byte(word, _16)) * share
         value = np.uint8(np.int32(v1 + (v2 - v1) * down[x]))
         out[x] = value if inside[x] else fill
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _bicubic(words, across, down, inside, fill, out):
     """A row of output from four packed words a pixel."""
     for x in range(out.size):
@@ -131,25 +133,32 @@ def _bicubic(words, across, down, inside, fill, out):
         out[x] = np.uint8(np.int32(value)) if inside[x] else fill
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _refill(row, inside, fill, out):
     """A row of the first plane with another fill."""
     for x in range(out.size):
         out[x] = row[x] if inside[x] else fill
 
 
-@njit(nogil=True, cache=True)
-def affine(picture, size, before, after, matrix, bicubic, fill, packed, out):
+def scratch(size):
+    """Working memory of :func:`affine`."""
+    places, edges = np.empty(size, np.uint32), np.empty(size + 4, np.uint32)
+    shares, inside = np.empty((2, size), np.float32), np.empty(size, np.bool_)
+    return places, edges, np.empty((4, size), np.uint32), shares, inside
+
+
+@inner
+def affine(picture, size, before, after, matrix, bicubic, fill, packed, memory, out):
     """A picture of flat planes uint8 [before, size * size] to ``out`` [after, size * size].
 
-    ``matrix`` float32 [6] is a b c d e f, ``fill`` uint8 [3], ``packed`` uint32 [(size + 4) * (size + 1)] is scratch.
+    ``matrix`` float32 [6] is a b c d e f, ``fill`` uint8 [3], ``packed`` uint32 [(size + 4) * (size + 1)] is scratch,
+    and so is ``memory``, from :func:`scratch`.
     """
-    at, words = np.empty(size, np.uint32), np.empty((4, size), np.uint32)
-    across, down = np.empty(size, np.float32), np.empty(size, np.float32)
-    inside = np.empty(size, np.bool_)
+    at, edges, words, shares, inside = memory
+    across, down = shares[0], shares[1]
     for c in range(before):
         if bicubic:
-            _pack_rows(picture[c], size, packed)
+            _pack_rows(picture[c], size, edges, packed)
         else:
             _pack_squares(picture[c], size, packed)
         for y in range(size):

@@ -6,10 +6,13 @@ needs them (Color, Sharpness, Affine), or when they are written out. Every byte 
 for affine maps (``fdsl_gpu.cpu_kernels.affine``).
 """
 
-import numpy as np
-from numba import njit
+import math
 
+import numpy as np
+
+from fdsl_gpu.cpu_kernels import affine as maps
 from fdsl_gpu.cpu_kernels.affine import affine
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.write_out import luma
 from fdsl_gpu.records import OPERATION, PRESENTATION, word
 
@@ -29,7 +32,7 @@ _ZERO = np.float32(0.0)
 _MOST = np.float32(255.0)
 
 
-@njit(nogil=True, forceinline=True)
+@inner(forceinline=True)
 def _blend(start, end, factor):
     """``start + factor (end - start)`` of int32 in float32, clipped and truncated, as Pillow's ``Image.blend``."""
     value = np.float32(start) + factor * np.float32(end - start)
@@ -37,11 +40,11 @@ def _blend(start, end, factor):
     return np.uint8(np.int32(value if value < _MOST else _MOST))
 
 
-@njit(nogil=True, cache=True)
-def _histogram(pixels, counts):
-    """How often each byte occurs: uint8 [n] to ``counts`` int64 [256]."""
+@inner
+def _histogram(pixels, quarters, counts):
+    """How often each byte occurs: uint8 [n] to ``counts`` int64 [256]; ``quarters`` int64 [4, 256] is scratch."""
     # Four counters a byte, so that equal neighbours do not wait for one another.
-    quarters = np.zeros((4, 256), np.int64)
+    quarters[:] = 0
     whole = pixels.size >> 3
     words = pixels[: whole << 3].view(np.uint64)
     for j in range(whole):
@@ -58,7 +61,7 @@ def _histogram(pixels, counts):
         counts[v] = quarters[0, v] + quarters[1, v] + quarters[2, v] + quarters[3, v]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _stretch(counts, quotients, out):
     """AutoContrast, with ``quotients`` float64 [256], 255 / n."""
     low, high = 0, 255
@@ -74,7 +77,7 @@ def _stretch(counts, quotients, out):
         out[v] = min(max(np.int64(v * scale + offset), 0), 255)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _equalize(counts, out):
     total, last = np.int64(0), np.int64(0)
     for v in range(256):
@@ -89,7 +92,7 @@ def _equalize(counts, out):
         n += counts[v]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _mean(counts):
     """The mean byte, rounded; a half goes up."""
     total, weighted = np.int64(0), np.int64(0)
@@ -99,7 +102,7 @@ def _mean(counts):
     return (2 * weighted + total) // (2 * total)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _operation_table(kind, level, factor, counts, quotients, out):
     """What an operation makes of each byte: ``out`` uint8 [256]; ``counts`` for those that need a histogram."""
     for v in range(256):
@@ -124,7 +127,7 @@ def _operation_table(kind, level, factor, counts, quotients, out):
                 out[v] = min(v + level, 255) if v < 128 else v
 
 
-@njit(nogil=True, cache=True)
+@inner
 def flush(pixels, table):
     """Look the bytes of a plane up in its pending table, which becomes the identity."""
     same = True
@@ -138,21 +141,21 @@ def flush(pixels, table):
         table[v] = v
 
 
-@njit(nogil=True, cache=True)
-def _compose(words, reals, at, picture, planes, tables, grey, quotients):
-    """Compose an operation by table into the pending tables."""
+@inner
+def _compose(words, reals, at, picture, planes, tables, grey, quotients, histograms, operation):
+    """Compose an operation by table into the pending tables; ``histograms`` and ``operation`` are scratch."""
     kind, level, factor = words[at + _KIND], words[at + _LEVEL], reals[at + _FACTOR]
-    counts, current = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    operation = np.empty(256, np.uint8)
+    counts, current, quarters = histograms[0], histograms[1], histograms[2:]
+    current[:] = 0
     statistics = kind in (AUTO_CONTRAST, EQUALIZE, CONTRAST)
     if kind == CONTRAST and planes == 3:
         for c in range(3):
             flush(picture[c], tables[c])
         luma(picture, grey)
-        _histogram(grey, current)
+        _histogram(grey, quarters, current)
     for c in range(planes):
         if statistics and not (kind == CONTRAST and planes == 3):
-            _histogram(picture[c], counts)
+            _histogram(picture[c], quarters, counts)
             current[:] = 0
             for v in range(256):
                 current[tables[c, v]] += counts[v]
@@ -161,7 +164,7 @@ def _compose(words, reals, at, picture, planes, tables, grey, quotients):
             tables[c, v] = operation[tables[c, v]]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _color(picture, factor, grey):
     """Each plane blended with the luma, in place."""
     luma(picture, grey)
@@ -171,13 +174,14 @@ def _color(picture, factor, grey):
             plane[i] = _blend(np.int32(grey[i]), np.int32(plane[i]), factor)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _sharpen(plane, size, factor, out):
     """Each inner pixel blended with the mean of its neighbours, where it weighs 5 of 13; the border stays."""
     for y in range(size):
         row, target = plane[y * size : (y + 1) * size], out[y * size : (y + 1) * size]
         if y == 0 or y == size - 1 or size < 3:
-            target[:] = row
+            for x in range(size):
+                target[x] = row[x]
             continue
         above, below = plane[(y - 1) * size : y * size], plane[(y + 1) * size : (y + 2) * size]
         target[0], target[size - 1] = row[0], row[size - 1]
@@ -190,9 +194,10 @@ def _sharpen(plane, size, factor, out):
             target[x + 1] = _blend(np.int32(smooth), np.int32(row[x + 1]), factor)
 
 
-@njit(nogil=True, cache=True)
-def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, fill, quotients):
+@inner
+def _operate(words, reals, slots, pictures, size, planes, tables, packed, fill, quotients, scratch):
     """The operations of one record on flat pictures uint8 [2, 3, size * size]: (which is the result, its planes)."""
+    grey, histograms, operation, memory = scratch
     side = 0
     for c in range(3):
         for v in range(256):
@@ -204,7 +209,7 @@ def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, 
         if kind == 0 or (kind == COLOR and planes == 1):
             continue
         if kind not in (COLOR, SHARPNESS, AFFINE):
-            _compose(words, reals, at, picture, planes, tables, grey, quotients)
+            _compose(words, reals, at, picture, planes, tables, grey, quotients, histograms, operation)
             continue
         for c in range(planes):
             flush(picture[c], tables[c])
@@ -217,12 +222,11 @@ def _operate(words, reals, slots, pictures, size, planes, tables, grey, packed, 
         else:
             matrix = reals[at + _MATRIX : at + _MATRIX + 6]
             before, planes = planes, words[at + _PLANES]
-            affine(picture, size, before, planes, matrix, words[at + _BICUBIC], fill, packed, other)
+            affine(picture, size, before, planes, matrix, words[at + _BICUBIC], fill, packed, memory, other)
             side = 1 - side
     return side, planes
 
 
-@njit(nogil=True, cache=True)
 def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tables, results):
     """The operations of each record, in order.
 
@@ -238,9 +242,17 @@ def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tabl
         tables: uint8 [>= B, 3, 256], the pending tables of the results.
         results: int32 [>= B, 2]: which of the two pictures is the result, and its planes.
     """
-    grey = np.empty(pictures.shape[3], np.uint8)
-    size = np.int64(np.sqrt(pictures.shape[3]))
+    pixels = pictures.shape[3]
+    size = math.isqrt(pixels)
+    histograms, operation = np.empty((6, 256), np.int64), np.empty(256, np.uint8)
+    scratch = np.empty(pixels, np.uint8), histograms, operation, maps.scratch(size)
+    _augment(words, reals, slots, planes, size, fill, quotients, packed, scratch, pictures, tables, results)
+
+
+@kernel
+def _augment(words, reals, slots, planes, size, fill, quotients, packed, scratch, pictures, tables, results):
     for b in range(words.shape[0]):
-        results[b] = _operate(
-            words[b], reals[b], slots, pictures[b], size, planes, tables[b], grey, packed, fill, quotients
+        # By element: a tuple assigned to a row compiles for seconds.
+        results[b, 0], results[b, 1] = _operate(
+            words[b], reals[b], slots, pictures[b], size, planes, tables[b], packed, fill, quotients, scratch
         )

@@ -8,8 +8,8 @@ numba widens integers to 64 bits; the casts bring them back to 32, so that loops
 """
 
 import numpy as np
-from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
 f32 = np.float32
@@ -30,7 +30,6 @@ _LONGEST = 511
 _FRACTION = 22
 
 
-@njit(nogil=True, cache=True)
 def vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream):
     """Fill ``vertex_words`` int32 [B, K, V] and ``greys`` uint8 [B, K]; what a record does not use is undefined.
 
@@ -38,9 +37,15 @@ def vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stre
     ``fdsl_gpu.tables``, the streams from ``fdsl_gpu.philox``. A record's V and K are cut to the buffers.
     """
     width = vertex_words.shape[2]
-    bits = np.empty((4, width), np.uint32)
-    slopes = np.empty((4, width), np.uint32)
+    bits, slopes = np.empty((4, width), np.uint32), np.empty((4, width), np.uint32)
     state = np.zeros((5, width), np.float32)
+    streams = noise_stream, grey_stream
+    _vertices(records, angles, pairs, vertex_words, greys, key0, key1, *streams, bits, slopes, state)
+
+
+@kernel
+def _vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream, bits, slopes, state):
+    width = vertex_words.shape[2]
     for b in range(records.size):
         record = records[b]
         num_vertices = min(i64(record.vertices), width)
@@ -60,7 +65,7 @@ def vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stre
         _draw_greys(num_lines, u64(record.grey_levels), low, high, u64(key0), u64(key1), greys[b])
 
 
-@njit(nogil=True)
+@inner
 def _start(record, num_vertices, angles, state):
     """Set the rows of ``state``: x, y, cosine, sine, growth a line without noise."""
     row = num_vertices * (num_vertices - 1) // 2
@@ -80,7 +85,7 @@ def _start(record, num_vertices, angles, state):
         corner_2 = corner_2 - num_vertices if corner_2 >= num_vertices else corner_2
 
 
-@njit(nogil=True)
+@inner
 def _draw_noise(block, low, high, key0, key1, count, bits):
     """Noise coordinates of two lines, x and y of each: cell << 24 | fraction, uint32 [4, count]."""
     for v in range(count):
@@ -91,7 +96,7 @@ def _draw_noise(block, low, high, key0, key1, count, bits):
         bits[3, v] = u32((word_3 * u64(10000)) >> u64(8))
 
 
-@njit(nogil=True)
+@inner
 def _look_up(bits, pairs, count, slopes):
     """The gradient pair of every noise coordinate; a loop of its own, as gather instructions are slow."""
     for axis in range(4):
@@ -99,7 +104,7 @@ def _look_up(bits, pairs, count, slopes):
             slopes[axis, v] = pairs[bits[axis, v] >> u32(24)]
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _noise(bits, pair):
     """Perlin noise / 0.4 of a noise coordinate and its pair of gradients, the upper halves of two float32."""
     t = f32(i32(bits & u32(0xFFFFFF))) * f32(2.0**-24)
@@ -109,14 +114,14 @@ def _noise(bits, pair):
     return (f32(1) - s) * (left * t) + s * (right * (t - f32(1)))
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _truncate(x, lowest, highest):
     x = x if x > lowest else lowest
     x = x if x < highest else highest
     return i32(x)
 
 
-@njit(nogil=True)
+@inner
 def _advance(bits, slopes, axis, amount, lowest, highest, count, state, out):
     """Move all vertices by one line and write their words.
 
@@ -131,7 +136,7 @@ def _advance(bits, slopes, axis, amount, lowest, highest, count, state, out):
         out[v] = i32(_truncate(x, lowest, highest) & 0xFFFF) | i32(_truncate(y, lowest, highest) << 16)
 
 
-@njit(nogil=True)
+@inner
 def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
     for line in range(0, num_lines, 4):
         words = philox4x32(u64(line >> 2), u64(0), low, high, key0, key1)
@@ -140,20 +145,23 @@ def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
             greys[line + j] = grey if grey < u64(255) else u64(255)
 
 
-@njit(nogil=True, cache=True)
 def raster(records, vertex_words, greys, planes, background):
     """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones."""
     size = planes.shape[2]
     scratch = line_scratch(vertex_words.shape[2])
+    _raster(records, vertex_words, greys, size, scratch, planes.reshape(len(planes), size * size), background)
+
+
+@kernel
+def _raster(records, vertex_words, greys, size, scratch, planes, background):
     for b in range(records.size):
-        plane = planes[b, 0].reshape(size * size)
+        plane = planes[b]
         plane[:] = background
         num_vertices = u64(min(i64(records[b].vertices), vertex_words.shape[2]))
         for line in range(min(i64(records[b].lines), vertex_words.shape[1])):
             draw_polygon(vertex_words[b, line], num_vertices, greys[b, line], size, scratch, plane)
 
 
-@njit(nogil=True, cache=True)
 def raster_scene(records, vertex_words, greys, canvas, background):
     """Draw several contours [N] into one canvas [S, S], later ones over earlier ones.
 
@@ -161,7 +169,11 @@ def raster_scene(records, vertex_words, greys, canvas, background):
     """
     size = canvas.shape[0]
     scratch = line_scratch(vertex_words.shape[2])
-    pixels = canvas.reshape(size * size)
+    _raster_scene(records, vertex_words, greys, size, scratch, canvas.reshape(size * size), background)
+
+
+@kernel
+def _raster_scene(records, vertex_words, greys, size, scratch, pixels, background):
     pixels[:] = background
     for n in range(records.size):
         num_vertices = u64(min(i64(records[n].vertices), vertex_words.shape[2]))
@@ -170,7 +182,7 @@ def raster_scene(records, vertex_words, greys, canvas, background):
             draw_polygon(vertex_words[n, line], num_vertices, value, size, scratch, pixels)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def resolve_scene(canvas, plane, mask):
     """Split a canvas uint16 [S, S] into grey levels and categories, uint8 [S, S] each."""
     for y in range(canvas.shape[0]):
@@ -179,14 +191,12 @@ def resolve_scene(canvas, plane, mask):
             mask[y, x] = canvas[y, x] >> np.uint16(8)
 
 
-@njit(nogil=True)
 def line_scratch(max_vertices):
     """Scratch memory of ``draw_polygon``."""
-    sides = np.zeros((5, _SIDES), np.int32).reshape(5 * _SIDES)
-    return sides, np.zeros(max_vertices + _SIDES + 1, np.int32), np.empty(_PIXELS, np.uint32)
+    return np.zeros(5 * _SIDES, np.int32), np.zeros(max_vertices + _SIDES + 1, np.int32), np.empty(_PIXELS, np.uint32)
 
 
-@njit(nogil=True)
+@inner
 def draw_polygon(words, num_vertices, value, size, scratch, plane):
     """Draw the sides of one closed polygon, vertex words int32 [V], into a flat plane [size * size] of any integers.
 
@@ -207,7 +217,7 @@ def draw_polygon(words, num_vertices, value, size, scratch, plane):
                 _draw_clipped(corners[first + j], corners[first + j + u64(1)], size, value, plane)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _prepare(corners, first, size, sides):
     """Fill the five rows of ``sides``: first pixel, number of pixels, slope, pixel steps along and across.
 
@@ -239,7 +249,7 @@ def _prepare(corners, first, size, sides):
         sides[4 * _SIDES + j] = step_x if steep else step_y
 
 
-@njit(nogil=True)
+@inner
 def _draw_inside(sides, j, lanes, places, grey, plane):
     """Draw one prepared side, eight pixels at a time; pixels beyond the last repeat it.
 
@@ -259,7 +269,7 @@ def _draw_inside(sides, j, lanes, places, grey, plane):
             plane[places[lane]] = grey
 
 
-@njit(nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _draw_clipped(start, end, size, grey, plane):
     """Draw the pixels of any side that lie on the canvas: a contiguous run of them, found exactly."""
     x0, y0, x1, y1 = i64(np.int16(start)), i64(start >> 16), i64(np.int16(end)), i64(end >> 16)

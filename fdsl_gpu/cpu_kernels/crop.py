@@ -1,8 +1,8 @@
 """Crops for numba, the twin of ``triton_kernels.crop``: Pillow's crop, resize and flips of each record in one step."""
 
 import numpy as np
-from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.resample import fives, resize_rectangle
 from fdsl_gpu.records import PRESENTATION, word
 
@@ -11,7 +11,7 @@ _TOP, _LEFT, _HEIGHT, _WIDTH, _BICUBIC, _FLIPS = (
 )
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _axis(coefficients, bicubic, size, padded):
     """One axis of ``resize_rectangle`` for a side of ``size`` pixels."""
     first, spans, weights = coefficients
@@ -19,7 +19,7 @@ def _axis(coefficients, bicubic, size, padded):
     return first[bicubic, size], padded, taps, fives(weights[begin:], taps, padded)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def crop(planes, words, coefficients, padded, scratch, pictures):
     """Planes uint8 [B, P, S, S] to the first of two pictures of each image.
 

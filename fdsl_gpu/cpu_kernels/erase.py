@@ -8,11 +8,11 @@ one number a channel, i is the rectangle's number.
 """
 
 import numpy as np
-from numba import njit
 
 from fdsl_gpu.cpu_kernels.augment import flush
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
-from fdsl_gpu.cpu_kernels.write_out import luma, write_picture
+from fdsl_gpu.cpu_kernels.write_out import luma, row_scratch, write_picture
 from fdsl_gpu.records import MAX_ERASURES, PRESENTATION, word
 
 # How a rectangle is filled.
@@ -24,7 +24,7 @@ _COUNT, _NOISE_LOW, _NOISE_HIGH, _VIEW, _ERASURES = (
 _WORD = np.uint64(0xFFFFFFFF)
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _random(first, count, c1, c2, c3, k0, k1, out):
     """``count`` blocks from number ``first``, as uint32 words in order."""
     for j in range(count):
@@ -36,17 +36,18 @@ def _random(first, count, c1, c2, c3, k0, k1, out):
         out[at + 3] = np.uint32(block[3])
 
 
-@njit(nogil=True, cache=True)
-def _erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_c, stride_h, stride_w, channels):
+@inner
+def _erase(
+    words, size, noise, mode, stream, k0, k1, random, halves, out, start, stride_c, stride_h, stride_w, channels
+):
     """Fill the rectangles of one record.
 
     ``words`` int32 [76] is the record, ``noise`` [1 or channels, 65536, or 1 if ``mode`` is CONST] has the dtype of
-    ``out``, ``random`` uint32 [>= size / 2 + 8] is scratch.
+    ``out``, ``random`` uint32 [>= size / 2 + 8] is scratch, ``halves`` uint16 the same memory.
     """
     c2 = np.uint64(words[_NOISE_LOW]) & _WORD
     c3 = (np.uint64(words[_NOISE_HIGH]) & _WORD) | np.uint64(stream) << np.uint64(24)
     key0, key1 = np.uint64(k0), np.uint64(k1)
-    halves = random.view(np.uint16)
     for e in range(min(words[_COUNT], MAX_ERASURES)):
         at = _ERASURES + 4 * e
         top, left, height, width = words[at], words[at + 1], words[at + 2], words[at + 3]
@@ -71,19 +72,19 @@ def _erase(words, size, noise, mode, stream, k0, k1, random, out, start, stride_
                         out[target + np.uintp(x * stride_w)] = value
 
 
-@njit(nogil=True, cache=True)
+@inner
 def _write(
-    picture, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row
+    picture, flat, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row
 ):
     """Look a picture up in its pending tables and the table of the batch, which ``written`` takes together."""
-    flat = picture.reshape(3, size * size)
     if out.itemsize == 1 or planes > channels:
         # Bytes are written as they are, and luma needs those of all planes.
         for c in range(planes):
             flush(flat[c], tables[c])
     if planes > channels:
-        luma(flat, grey)
-        write_picture(grey.reshape(1, size, size), size, table, out, start, stride_c, stride_h, stride_w, channels, row)
+        square, line = grey
+        luma(flat, line)
+        write_picture(square, size, table, out, start, stride_c, stride_h, stride_w, channels, row)
         return
     for c in range(channels):
         pending = tables[c if planes > 1 else 0]
@@ -92,7 +93,6 @@ def _write(
     write_picture(picture[:planes], size, written, out, start, stride_c, stride_h, stride_w, channels, row)
 
 
-@njit(nogil=True, cache=True)
 def write(
     words,
     pictures,
@@ -106,10 +106,7 @@ def write(
     k1,
     out,
     start,
-    stride_b,
-    stride_c,
-    stride_h,
-    stride_w,
+    strides,
     channels,
 ):
     """Pictures to the words of a batch [B, channels, W, W] with the given strides, erased where the records say.
@@ -127,22 +124,30 @@ def write(
         k1: key, high word.
         out: flat words of the batch.
         start: word of the first image.
-        stride_b: words between images; likewise the others.
-        stride_c: between channels.
-        stride_h: between rows.
-        stride_w: between pixels.
+        strides: words between images, channels, rows and pixels.
         channels: 1 or 3.
     """
     size = pictures.shape[3]
-    written = np.empty_like(table)
-    grey = np.empty(size * size, np.uint8)
-    row = np.empty((size + 7) >> 3, np.uint64)
+    flat = pictures.reshape(*pictures.shape[:3], -1)
+    grey = np.empty((1, size, size), np.uint8)
     random = np.empty(size // 2 + 8, np.uint32)
+    scratch = np.empty_like(table), (grey, grey.reshape(-1)), row_scratch(size), (random, random.view(np.uint16))
+    noise_law = noise, mode, stream, k0, k1
+    _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch)
+
+
+@kernel
+def _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch):
+    written, grey, row, (random, halves) = scratch
+    noise, mode, stream, k0, k1 = noise_law
+    stride_b, stride_c, stride_h, stride_w = strides
+    size = pictures.shape[3]
     for b in range(words.shape[0]):
         side, planes = results[b]
         at = start + b * stride_b
         _write(
             pictures[b, side],
+            flat[b, side],
             planes,
             size,
             table,
@@ -157,4 +162,20 @@ def write(
             channels,
             row,
         )
-        _erase(words[b], size, noise, mode, stream, k0, k1, random, out, at, stride_c, stride_h, stride_w, channels)
+        _erase(
+            words[b],
+            size,
+            noise,
+            mode,
+            stream,
+            k0,
+            k1,
+            random,
+            halves,
+            out,
+            at,
+            stride_c,
+            stride_h,
+            stride_w,
+            channels,
+        )

@@ -7,9 +7,11 @@ three versions for at most 2, 4 and 8 maps: three classes in four have two.
 """
 
 import numpy as np
-from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
+
+i64 = np.int64
 
 LANES = 64
 WARMUP = 32
@@ -23,13 +25,13 @@ _ZERO, _HALF, _ONE, _TWO, _FAR = np.float32(0), np.float32(0.5), np.float32(1), 
 _NOWHERE = np.uint32(0xFFFFFFFF)
 
 
-@njit(nogil=True)
+@inner
 def of_2(t, index):
     """Entry ``index`` of a table of 2."""
     return t[1] if index & 1 else t[0]
 
 
-@njit(nogil=True)
+@inner
 def of_4(t, index):
     """Entry ``index`` of a table of 4."""
     even = t[2] if index & 2 else t[0]
@@ -37,7 +39,7 @@ def of_4(t, index):
     return odd if index & 1 else even
 
 
-@njit(nogil=True)
+@inner
 def of_8(t, index):
     """Entry ``index`` of a table of 8."""
     t0 = t[4] if index & 4 else t[0]
@@ -49,13 +51,13 @@ def of_8(t, index):
     return odd if index & 1 else even
 
 
-@njit(nogil=True)
+@inner
 def coefficients(maps, k):
     """Coefficient ``k`` of all maps as a tuple, which stays in registers."""
     return maps[0, k], maps[1, k], maps[2, k], maps[3, k], maps[4, k], maps[5, k], maps[6, k], maps[7, k]
 
 
-@njit(nogil=True)
+@inner
 def _draw_halves(record, k0, k1, stream, halves):
     """Fill ``halves`` uint16 [blocks, 8, LANES] with Philox blocks, each of which selects eight maps a lane."""
     low = np.uint64(record.sequence_low)
@@ -76,14 +78,30 @@ def _draw_halves(record, k0, k1, stream, halves):
 def _make_trajectories(of):
     """The kernel of pass 1 for systems whose tables ``of`` can read."""
 
-    @njit(nogil=True)
+    @inner
     def trajectories(record, halves, cloud):
         """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin."""
         num_maps, t, maps = np.int32(record.num_maps), record.select, record.maps
         entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        a, b, c, tx = coefficients(maps, 0), coefficients(maps, 1), coefficients(maps, 2), coefficients(maps, 9)
-        d, e, f, ty = coefficients(maps, 3), coefficients(maps, 4), coefficients(maps, 5), coefficients(maps, 10)
-        g, h, i, tz = coefficients(maps, 6), coefficients(maps, 7), coefficients(maps, 8), coefficients(maps, 11)
+        # Casts, because a literal would be compiled anew for every number.
+        a, b, c, tx = (
+            coefficients(maps, i64(0)),
+            coefficients(maps, i64(1)),
+            coefficients(maps, i64(2)),
+            coefficients(maps, i64(9)),
+        )
+        d, e, f, ty = (
+            coefficients(maps, i64(3)),
+            coefficients(maps, i64(4)),
+            coefficients(maps, i64(5)),
+            coefficients(maps, i64(10)),
+        )
+        g, h, i, tz = (
+            coefficients(maps, i64(6)),
+            coefficients(maps, i64(7)),
+            coefficients(maps, i64(8)),
+            coefficients(maps, i64(11)),
+        )
         cloud[:_ROW] = _ZERO
         for step in range(cloud.size // _ROW - 1):
             half = halves[step >> 3, step & 7]
@@ -108,7 +126,7 @@ _trajectories_4 = _make_trajectories(of_4)
 _trajectories_8 = _make_trajectories(of_8)
 
 
-@njit(nogil=True)
+@inner
 def _emitting(step, points):
     """How many lanes, from lane 0 on, draw at a step."""
     if step < WARMUP:
@@ -116,7 +134,7 @@ def _emitting(step, points):
     return min(LANES, points - WARMUP - (step - WARMUP) * LANES)
 
 
-@njit(nogil=True)
+@inner
 def _measure(cloud, points, lanes):
     """Fill ``lanes`` float32 [5 * LANES] with each lane's sums x, y, z and extremes low, high of its emitted points."""
     lanes[:_ROW] = _ZERO
@@ -140,7 +158,7 @@ def _measure(cloud, points, lanes):
             lanes[_ROW + LANES + lane] = high
 
 
-@njit(nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _center(lane_sums, low, scale, points):
     """What to subtract from ``p * scale`` on one axis."""
     total = np.int64(0)
@@ -153,7 +171,7 @@ def _center(lane_sums, low, scale, points):
     return ((np.float32(total) * (_ONE / _SUM_SCALE) + low * scale) + _ONE) / np.float32(points + 1)
 
 
-@njit(nogil=True, error_model="numpy")
+@inner(error_model="numpy")
 def _normalisation(lanes, points):
     """Scale, and centres of the three axes, from what :func:`_measure` found."""
     low, high = _INF, -_INF
@@ -168,18 +186,17 @@ def _normalisation(lanes, points):
     return scale, center_x, center_y, center_z
 
 
-@njit(nogil=True, error_model="numpy")
-def _plot(cloud, record, normalisation, points, value, upright, plane, pixels):
-    """Write ``value`` to the pixels of the emitted points; ``pixels`` uint32 [LANES] is scratch."""
+@inner(error_model="numpy")
+def _plot(cloud, record, normalisation, points, value, upright, size, flat, pixels):
+    """Write ``value`` to the pixels of the emitted points in ``flat`` uint8 [S * S]; ``pixels`` is scratch."""
     camera = record.camera
     r0, r1, r2 = camera[0, 0], camera[0, 1], camera[0, 2]
     u0, u1, u2 = camera[1, 0], camera[1, 1], camera[1, 2]
     d0, d1, d2 = camera[2, 0], camera[2, 1], camera[2, 2]
     focal, distance, shift_right, shift_up = record.focal, record.distance, record.shift_right, record.shift_up
     scale, center_x, center_y, center_z = normalisation
-    size = np.int32(plane.shape[0])
+    size = np.int32(size)
     middle = np.float32(size) * _HALF
-    flat = plane.reshape(-1)
     flat[:] = 0
     for step in range(cloud.size // _ROW - 1):
         here = cloud[(step + 1) * _ROW : (step + 2) * _ROW]
@@ -205,7 +222,6 @@ def _plot(cloud, record, normalisation, points, value, upright, plane, pixels):
                 flat[pixel] = value
 
 
-@njit(nogil=True, cache=True)
 def draw_3d(records, planes, k0, k1, stream, points, value, upright):
     """Plot one system an image.
 
@@ -219,12 +235,18 @@ def draw_3d(records, planes, k0, k1, stream, points, value, upright):
         value: grey of a point.
         upright: store row S - 1 - row.
     """
-    k0, k1 = np.uint64(k0), np.uint64(k1)
     steps = WARMUP + (max(points - WARMUP, 0) + LANES - 1) // LANES
     halves = np.empty(((steps + 7) // 8, 8, LANES), np.uint16)
     cloud = np.empty((steps + 1) * _ROW, np.float32)
     lanes = np.empty(5 * LANES, np.float32)
     pixels = np.empty(LANES, np.uint32)
+    size, flat = planes.shape[2], planes.reshape(len(planes), -1)
+    _draw_3d(records, flat, k0, k1, stream, points, value, upright, size, halves, cloud, lanes, pixels)
+
+
+@kernel
+def _draw_3d(records, planes, k0, k1, stream, points, value, upright, size, halves, cloud, lanes, pixels):
+    k0, k1 = np.uint64(k0), np.uint64(k1)
     for image in range(records.size):
         record = records[image]
         _draw_halves(record, k0, k1, stream, halves)
@@ -235,4 +257,4 @@ def draw_3d(records, planes, k0, k1, stream, points, value, upright):
         else:
             _trajectories_8(record, halves, cloud)
         _measure(cloud, points, lanes)
-        _plot(cloud, record, _normalisation(lanes, points), points, value, upright, planes[image], pixels)
+        _plot(cloud, record, _normalisation(lanes, points), points, value, upright, size, planes[image], pixels)

@@ -1,7 +1,8 @@
 """Keyed permutations of [0, size), evaluated at single places in O(1)."""
 
 import numpy as np
-from numba import njit
+
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 
 ROUNDS = 6
 
@@ -10,9 +11,10 @@ _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 _HALF = np.uint64(32)
 _SHIFT = np.uint64(29)
+_ZERO = np.uint64(0)
 
 
-@njit(nogil=True)
+@inner
 def _hash(word, tweak, number, span):
     """A hash of (word, tweak, round number) in [0, span), span < 2**32: two rounds of multiply and xor-shift."""
     mixed = (word + tweak + np.uint64(number) * _MIX_2) * _MIX_1
@@ -22,19 +24,22 @@ def _hash(word, tweak, number, span):
     return ((mixed >> _HALF) * span) >> _HALF
 
 
-@njit(nogil=True)
+@inner
 def _feistel(value, tweak, a, b):
     """One pass of the network on Z_a x Z_b; halves change in turns by modular addition, so it is a bijection."""
     left, right = value // b, value % b
     for number in range(ROUNDS):
+        # Both terms are below the modulus: a comparison costs a twentieth of a division.
         if number % 2:
-            right = (right + _hash(left, tweak, number, b)) % b
+            right += _hash(left, tweak, number, b)
+            right -= b if right >= b else _ZERO
         else:
-            left = (left + _hash(right, tweak, number, a)) % a
+            left += _hash(right, tweak, number, a)
+            left -= a if left >= a else _ZERO
     return left * b + right
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def permute(index, epoch, size, a, b, key, out):
     """Permute each ``index`` (int64 [B], in [0, size)) by the permutation of its ``epoch`` (int64 [B]) into ``out``.
 

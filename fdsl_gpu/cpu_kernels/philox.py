@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import kernel
+
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)
 _W0 = np.uint64(0x9E3779B9)
@@ -29,13 +31,13 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_words(k0, k1, stream, lane, ids, out):
-    """Fill ``out`` uint64 [B, n] with the first n words of each id uint64 [B] in a lane of a stream."""
-    for i in range(ids.size):
-        low = ids[i] & _LOW
-        high = (ids[i] >> _HALF) | (np.uint64(stream) << np.uint64(24))
-        for first in range(0, out.shape[1], 4):
-            block = philox4x32(np.uint64(first >> 2), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1))
-            for j in range(min(4, out.shape[1] - first)):
-                out[i, first + j] = block[j]
+    """Fill ``out`` uint64 [n, 4, B] with the first n blocks of each id uint64 [B] in a lane of a stream."""
+    for j in range(out.shape[0]):
+        # Ids innermost, and next to each other in memory: so the rounds vectorise.
+        for i in range(ids.size):
+            low = ids[i] & _LOW
+            high = (ids[i] >> _HALF) | (np.uint64(stream) << np.uint64(24))
+            block = philox4x32(np.uint64(j), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1))
+            out[j, 0, i], out[j, 1, i], out[j, 2, i], out[j, 3, i] = block

@@ -16,9 +16,9 @@ holds upside down for the last row.
 """
 
 import numpy as np
-from numba import njit
 
 from fdsl_gpu.cpu_kernels.contour import draw_polygon, line_scratch
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 
 f32 = np.float32
 i64 = np.int64
@@ -27,7 +27,6 @@ u64 = np.uint64
 _NONE = 1 << 40
 
 
-@njit(nogil=True, cache=True)
 def draw_masks(records, vertex_words, mask, ring):
     """Label the insides of the contours of one picture, one over the other.
 
@@ -39,10 +38,13 @@ def draw_masks(records, vertex_words, mask, ring):
             inside the first; nothing for a contour of one line. Else label the inside of the last polygon.
     """
     size = mask.shape[0]
-    pixels = mask.reshape(size * size)
-    pixels[:] = 0
     scratch = line_scratch(vertex_words.shape[2])
-    rows = fill_scratch(size)
+    _draw_masks(records, vertex_words, mask, ring, size, scratch, fill_scratch(size), mask.reshape(size * size))
+
+
+@kernel
+def _draw_masks(records, vertex_words, mask, ring, size, scratch, rows, pixels):
+    pixels[:] = 0
     for n in range(records.size):
         num_vertices = min(i64(records[n].vertices), vertex_words.shape[2])
         last = min(i64(records[n].lines), vertex_words.shape[1]) - 1
@@ -57,13 +59,12 @@ def draw_masks(records, vertex_words, mask, ring):
             draw_polygon(outer, u64(num_vertices), category, size, scratch, pixels)
 
 
-@njit(nogil=True)
 def fill_scratch(size):
     """Scratch memory of ``fill_polygon``: two bits a pixel, zero between calls."""
     return np.zeros((2, size, (size + 63) // 64), np.uint64)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def fill_polygon(words, value, scratch, plane):
     """Fill a closed polygon, vertex words int32 [V] of x & 0xffff | y << 16, with a value in a plane uint8 [S, S]."""
     size = plane.shape[0]
@@ -105,13 +106,13 @@ def fill_polygon(words, value, scratch, plane):
         _paint(odd[y], own[y], value, plane[y])
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _edge(words, v):
     start, end = words[v], words[v + 1 if v + 1 < words.size else 0]
     return i64(np.int16(start)), i64(start >> 16), i64(np.int16(end)), i64(end >> 16)
 
 
-@njit(nogil=True)
+@inner
 def _oblique_ends(words):
     """Vertex words of the upper and the lower ends of edges, int64 [2, V]; of level and upright ones, no such word."""
     ends = np.empty((2, words.size), np.int64)
@@ -124,7 +125,7 @@ def _oblique_ends(words):
     return ends
 
 
-@njit(nogil=True)
+@inner
 def _corner(words, ends, v, step):
     """Column where edge v crosses the row of its upper end (step 1) or lower end (step -1).
 
@@ -150,7 +151,7 @@ def _corner(words, ends, v, step):
     return x
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _round(x):
     """To the nearest integer, halves away from zero."""
     whole = i64(x)
@@ -158,14 +159,14 @@ def _round(x):
     return whole + (rest >= f32(0.5)) - (rest <= f32(-0.5))
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _cross(bits, column, size):
     column = max(column, 0)
     if column < size:
         bits[column >> 6] ^= u64(1) << u64(column & 63)
 
 
-@njit(nogil=True, inline="always")
+@inner(inline="always")
 def _set_run(bits, first, last):
     """Set bits first .. last; nothing if first is negative or beyond last."""
     if first < 0 or first > last:
@@ -179,7 +180,7 @@ def _set_run(bits, first, last):
         bits[word] |= mask
 
 
-@njit(nogil=True)
+@inner
 def _paint(odd, own, value, row):
     """Write the value where a row is inside, and clear the bits."""
     carry = u64(0)

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 
 from fdsl_gpu.augment_parts import OPERATIONS, RAND_AUGMENT
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 from fdsl_gpu.records import MAX_OPERATIONS
 from fdsl_gpu.tables import COSINE, SINE
@@ -76,18 +77,18 @@ _UNIT = 2.0**-32
 _RADIAN = 0.017453292519943295
 
 
-@njit(nogil=True)
+@inner
 def _below(word, count):
     """A uniform integer in [0, count)."""
     return np.int64((word * np.uint64(count)) >> _HALF)
 
 
-@njit(nogil=True)
+@inner
 def _either(setting, bit):
     return bit if setting == 2 else setting
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def power(word, table):
     """``table``'s law of log-uniform numbers at the word: the product of one factor for each of its bytes."""
     return (
@@ -98,7 +99,7 @@ def power(word, table):
     )
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def normal(word, table):
     """A normal number: bit 0 is the sign, the rest a place in ``table``, the chance of |z| < i / 256."""
     place = (np.float64(word >> _ONE) + 0.5) * 2.0**-31
@@ -113,7 +114,7 @@ def normal(word, table):
     return -size if word & _ONE else size
 
 
-@njit(nogil=True)
+@inner
 def _crop(record, law, ratios, low, high, lane, k0, k1):
     size = law.canvas_size
     record.top = record.left = 0
@@ -142,7 +143,7 @@ def _crop(record, law, ratios, low, high, lane, k0, k1):
     record.left = (size - law.fallback_width) // 2
 
 
-@njit(nogil=True)
+@njit(no_cfunc_wrapper=True)
 def rotation(matrix, degrees, size):
     """PIL's matrix of ``rotate(degrees)`` about the centre of a square image; |degrees| at most 45."""
     x = -degrees * _RADIAN
@@ -159,7 +160,7 @@ def rotation(matrix, degrees, size):
     matrix[3], matrix[4], matrix[5] = -sine, cosine, -sine * -center + cosine * -center + center
 
 
-@njit(nogil=True)
+@inner
 def set_affine(operation, choice, level, size):
     """Set the matrix of a geometric choice at a signed level (magnitude / 10, negated or not)."""
     matrix = operation.matrix
@@ -177,7 +178,7 @@ def set_affine(operation, choice, level, size):
     return level != 0.0
 
 
-@njit(nogil=True)
+@inner
 def set_level(operation, choice, magnitude, negative, size):
     """Set the argument of a choice of ``RAND_AUGMENT`` by timm's increasing laws; False if it would do nothing.
 
@@ -202,7 +203,7 @@ def set_level(operation, choice, magnitude, negative, size):
     return True
 
 
-@njit(nogil=True)
+@inner
 def _operations(record, law, normals, planes, low, high, lane, k0, k1):
     for slot in range(MAX_OPERATIONS):
         operation = record.operations[slot]
@@ -230,7 +231,7 @@ def _operations(record, law, normals, planes, low, high, lane, k0, k1):
     record.planes = planes
 
 
-@njit(nogil=True)
+@inner
 def _erasures(record, law, ratios, low, high, lane, k0, k1):
     size = law.image_size
     count = law.max_count
@@ -258,7 +259,7 @@ def _erasures(record, law, ratios, low, high, lane, k0, k1):
     record.num_erasures = erased
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def draw(laws, crop_ratios, erased_ratios, normals, k0, k1, stream, lane, planes, ids, records):
     """Fill records [B] of PRESENTATION, zeros before, for ids uint64 [B].
 

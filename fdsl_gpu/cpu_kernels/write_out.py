@@ -5,8 +5,8 @@ in a table and written to a batch of any strides, as words of the size of its dt
 """
 
 import numpy as np
-from numba import njit
 
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.resample import buffers, fives, resize_rectangle
 
 _ONES = np.uint64(0x0101010101010101)
@@ -16,21 +16,31 @@ _RED, _GREEN, _BLUE = np.int32(19595), np.int32(38470), np.int32(7471)
 _ROUND, _SHIFT = np.int32(0x8000), np.int32(16)
 
 
-@njit(nogil=True, cache=True)
 def resize(planes, first, weights, out):
     """Planes uint8 [N, S, S] to ``out`` uint8 [N, O, O] with ``first`` int32 [O] and ``weights`` int32 [T, O]."""
     in_size, out_size, taps = planes.shape[1], out.shape[1], weights.shape[0]
-    padded_weights = np.empty(((taps + 4) // 5 * 5, out_size), np.int32)
-    axis = (first, padded_weights, taps, fives(weights.reshape(-1), taps, padded_weights))
-    scratch = buffers(in_size, out_size)
+    padded = np.empty(((taps + 4) // 5 * 5, out_size), np.int32)
+    _resize(planes, first, weights.reshape(-1), taps, padded, buffers(in_size, out_size), out)
+
+
+@kernel
+def _resize(planes, first, weights, taps, padded, scratch, out):
+    in_size = planes.shape[1]
+    axis = (first, padded, taps, fives(weights, taps, padded))
     for n in range(planes.shape[0]):
         resize_rectangle(planes[n], (0, 0, in_size, in_size), axis, axis, 0, scratch, out[n])
 
 
-@njit(nogil=True, cache=True)
-def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels, words):
+def row_scratch(size):
+    """Working memory of :func:`write_picture`: a row as words of eight bytes, and as bytes."""
+    words = np.empty((size + 7) >> 3, np.uint64)
+    return words, words.view(np.uint8)
+
+
+@inner
+def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels, scratch):
     """Look the bytes of ``picture`` uint8 [P, >= size, >= size] up and store them as words at ``out[start:]``."""
-    row = words.view(np.uint8)
+    words, row = scratch
     whole = size >> 3
     for y in range(size):
         for c in range(channels):
@@ -59,7 +69,7 @@ def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w
                     out[at + np.uintp(i)] = table[c, row[np.uintp(i)]]
 
 
-@njit(nogil=True, cache=True)
+@inner
 def luma(picture, out):
     """Grey of three planes as Pillow's ``convert("L")``, ITU-R 601-2: uint8 [3, n] to ``out`` uint8 [n]."""
     for i in range(out.size):
@@ -68,18 +78,24 @@ def luma(picture, out):
         out[i] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
 
 
-@njit(nogil=True, cache=True)
-def write(planes, table, out, stride_b, stride_c, stride_h, stride_w, channels):
-    """Planes uint8 [B, P, S, S] to the words ``out`` of a batch [B, channels, S, S] with the given strides.
+def write(planes, table, out, strides, channels):
+    """Planes uint8 [B, P, S, S] to the words ``out`` of a batch [B, channels, S, S] with the given four strides.
 
     ``table`` [channels, 256] has the dtype of ``out``, and is the identity for 8-bit batches.
     """
     size = planes.shape[2]
-    words = np.empty((size + 7) >> 3, np.uint64)
-    grey = np.empty((1, size, size), np.uint8)
+    scratch, grey = row_scratch(size), np.empty((1, size, size), np.uint8)
+    pixels = planes.reshape(*planes.shape[:2], size * size)
+    _write(planes, pixels, table, out, strides, channels, scratch, grey, grey.reshape(-1))
+
+
+@kernel
+def _write(planes, pixels, table, out, strides, channels, scratch, grey, grey_pixels):
+    stride_b, stride_c, stride_h, stride_w = strides
+    size = planes.shape[2]
     for b in range(planes.shape[0]):
         picture = planes[b]
         if channels == 1 and planes.shape[1] == 3:
-            luma(picture.reshape(3, size * size), grey.reshape(-1))
+            luma(pixels[b], grey_pixels)
             picture = grey
-        write_picture(picture, size, table, out, b * stride_b, stride_c, stride_h, stride_w, channels, words)
+        write_picture(picture, size, table, out, b * stride_b, stride_c, stride_h, stride_w, channels, scratch)

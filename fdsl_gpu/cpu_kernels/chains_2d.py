@@ -1,0 +1,108 @@
+"""Trajectories of a 2-D iterated function system for numba: points float32 [step, axis, lane], eight lanes at a time.
+
+The law stands in ``triton_kernels/ifs_2d.py``. The number of a map is looked up in six tables of eight coefficients,
+each one instruction on a CPU that permutes vectors. Compilers do not find it, so two loops are written in vector words.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from fdsl_gpu.cpu_kernels import vectors
+from fdsl_gpu.cpu_kernels.jit import inner
+
+LANES = 256
+WARMUP = 16
+STEPS = 8
+ROW = 2 * LANES
+
+
+def chain_scratch():
+    """Scratch of :func:`advance`: tables, chosen maps and points."""
+    cloud = np.empty((STEPS + 1) * ROW, np.float32)
+    tables = np.empty(7 * 8, np.float32)
+    return tables, tables.view(np.int32), np.empty(STEPS * LANES, np.int32), cloud
+
+
+def _steps_of(points):
+    """Steps that each lane takes so that ``points`` are emitted, the origin among them."""
+    return WARMUP + (max(points - 1 - WARMUP, 0) + LANES - 1) // LANES
+
+
+steps_of = _steps_of
+steps = inner(_steps_of)
+
+
+@inner
+def emitting(step, points):
+    """How many lanes, from lane 0 on, draw at a step."""
+    if step < WARMUP:
+        return 1 if step + 1 < points else 0
+    return min(LANES, points - 1 - WARMUP - (step - WARMUP) * LANES)
+
+
+@inner
+def fill_tables(record, tables, choices):
+    """What the maps are chosen by, as bits, and each of their six coefficients: ``tables`` float32 [7 * 8]."""
+    for m in range(8):
+        choices[m] = record.select[m]
+        for k in range(6):
+            tables[8 * (k + 1) + m] = record.maps[m, k]
+
+
+def _number(value):
+    return vectors.constant(vectors.INT, value, 8)
+
+
+@intrinsic
+def _choose(typing_context, halves, num_maps, tables, chosen):
+    """The maps that eight halves select; all but ``num_maps`` are addresses."""
+
+    def generate(context, builder, signature, arguments):
+        halves, num_maps, tables, chosen = arguments
+        half = builder.zext(vectors.load(builder, halves, 0, vectors.HALF, 8), ir.VectorType(vectors.INT, 8))
+        position = builder.mul(half, vectors.splat(builder, num_maps, 8))
+        column = builder.lshr(position, _number(16))
+        entry = vectors.of_eight(builder, vectors.load(builder, tables, 0, vectors.INT, 8), column)
+        kept = builder.icmp_signed("<", builder.and_(position, _number(0xFFFF)), builder.ashr(entry, _number(8)))
+        vectors.store(builder, builder.select(kept, column, builder.and_(entry, _number(255))), chosen, 0)
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.int32, types.uintp, types.uintp), generate
+
+
+@intrinsic
+def _move(typing_context, chosen, here, tables):
+    """Eight lanes of the next row of a cloud, by the chosen maps; arguments are addresses."""
+
+    def generate(context, builder, signature, arguments):
+        chosen, here, tables = arguments
+        m = vectors.load(builder, chosen, 0, vectors.INT, 8)
+        x, y = (vectors.load(builder, here, offset, vectors.FLOAT, 8) for offset in (0, 4 * LANES))
+
+        def moved(*coefficients):
+            columns = (vectors.load(builder, tables, 32 * (1 + k), vectors.FLOAT, 8) for k in coefficients)
+            a, b, e = (vectors.of_eight(builder, column, m) for column in columns)
+            return builder.fadd(builder.fadd(builder.fmul(a, x), builder.fmul(b, y)), e)
+
+        vectors.store(builder, moved(0, 1, 4), here, 4 * ROW)
+        vectors.store(builder, moved(2, 3, 5), here, 4 * (ROW + LANES))
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.uintp), generate
+
+
+@inner
+def advance(num_maps, tables, halves, chosen, cloud):
+    """The next steps of all trajectories, after the last row of ``cloud``, which the first becomes."""
+    for i in range(ROW):
+        cloud[i] = cloud[STEPS * ROW + i]
+    table, choice, num_maps = np.uintp(tables.ctypes.data), np.uintp(chosen.ctypes.data), np.int32(num_maps)
+    half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data)
+    # In two loops, each of which keeps more lanes in flight than one would.
+    for lane in range(0, halves.size, 8):
+        _choose(half + np.uintp(2 * lane), num_maps, table, choice + np.uintp(4 * lane))
+    for step in range(halves.shape[0]):
+        for lane in range(0, LANES, 8):
+            _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * ROW + lane)), table)
