@@ -16,7 +16,7 @@ import torch
 
 from bench.common import FORMATS
 from fdsl_gpu import FDSLDataset
-from fdsl_gpu.renderer import _words, _Work
+from fdsl_gpu.renderer import _even, _words, _Work
 
 _CALLS = 30
 
@@ -41,7 +41,8 @@ def _kernels(dataset: FDSLDataset, positions: Any, out: Any) -> tuple[Callable[[
     lane = renderer._reserve(1)[0]
 
     def kernels() -> None:
-        renderer._run(lane, work, iter(range(0, len(words), renderer.chunk)), renderer.chunk)
+        chunk = _even(len(words), renderer.chunk)
+        renderer._run(lane, work, iter(range(0, len(words), chunk)), chunk)
 
     return kernels, lambda: fixed.copy_(words, non_blocking=True)
 

@@ -1,4 +1,6 @@
-"""What a GPU cannot beat, as Markdown: instructions over issue rate, bytes over bandwidth: ``-m bench.kernel_floors``.
+"""What kernels cost a GPU by count, as Markdown: instructions over issue rate, and bytes over bandwidth.
+
+    python -m bench.kernel_floors
 
 Nothing is timed. Instructions are the machine code's for sm_90 (``tests/kernel_costs``), each loop times how often it
 runs: a number of the law (steps, taps), or for contours the mean over 256 pictures, whose vertices the CPU makes.
@@ -177,7 +179,7 @@ def rows(name: str, costs: dict[str, Any]) -> list[list[str]]:
         total += issued, size, *slowest
         found.append([name, f"`{kernel}`", str(sum(launched.values())), *_cells(issued, size, slowest)])
     launches = sum(costs["batches"][name]["launches"].values())
-    # Kernels run one after the other, so what each cannot beat adds up.
+    # Kernels run one after the other, so their costs add up.
     return [*found, [f"**{name}**", "**all**", str(launches), *_cells(*total[:2], total[2:].tolist())]]
 
 

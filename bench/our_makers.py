@@ -75,13 +75,25 @@ def plain_torch(compiled: bool, image_size: int, device: str) -> Make:
     return make
 
 
+def read(reader: Callable[[], object], images: int, count: int) -> None:
+    """Read so many of ``count`` stored images, all of them once or several times.
+
+    Raises:
+        ValueError: that is no whole number of times.
+    """
+    if images % count:
+        raise ValueError(f"images: received {images}; allowed: a multiple of the {count} stored images.")
+    for _ in range(images // count):
+        reader()
+
+
 def makers(stored: StoredImages, image_size: int) -> dict[str, Make]:
     """Everything that this process serves; each is prepared when it is first asked for."""
     reader = stored.reader(image_size)
     served: dict[str, Make] = {
         name: drawing(*contender, image_size=image_size, device="cpu") for name, contender in OURS.items()
     }
-    served[STORED] = lambda images: [reader() for _ in range(math.ceil(images / stored.count))] and None
+    served[STORED] = lambda images: read(reader, images, stored.count)
     served |= {name: plain_torch(compiled, image_size, "cpu") for name, compiled in TORCH.items()}
     if torch.cuda.is_available():
         fewer = "fractaldb-1k, 100k points"

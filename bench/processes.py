@@ -56,6 +56,8 @@ def _draw_when_told(pipe: Connection, batch: int, image_size: int) -> None:
         # Threads and their memory are made outside the time that counts.
         next(stream)
         time.sleep(max(start - time.monotonic(), 0))
+        # The time that all share, or later if this process was not ready.
+        start = max(start, time.monotonic())
         count, now = 0, start
         while not count or now < start + seconds:
             next(stream)

@@ -86,7 +86,7 @@ def generate_table(results: Rows) -> str:
     lines = []
     for name in dict.fromkeys([*expected, *pivot]):
         cells = [rate(pivot.get(name, {}).get(dtype)) for dtype in formats]
-        # Stored pictures are read in one format; the others are not owed.
+        # Stored pictures are read in one format; the others have no row.
         cells = [cell if name != "stored JPEG" or cell != MISSING else "" for cell in cells]
         lines.append([name, *cells, *([ratio(pivot.get(name, {}).get("float32"), stored)] if stored else [])])
     return table(["dataset", *formats, *(["float32 over stored JPEG"] if stored else [])], lines)
@@ -111,17 +111,17 @@ def rows_table(results: Rows) -> str:
 
 
 def peers_table(report: Rows) -> str:
-    """Ratios owed and reached, all rates, and what could not be measured."""
+    """Ratios required and reached, all rates, and what could not be measured."""
     lines = [
         [
             one["ours"],
             one["peer"],
-            *(_digits(one[key]) if one.get(key) else "" for key in ("ratio", "owed", "aim")),
+            *(_digits(one[key]) if one.get(key) else "" for key in ("ratio", "required", "aim")),
             one.get("note", ""),
         ]
         for one in report.get("ratios", [])
     ]
-    parts = [table(["ours", "peer", "ratio", "owed", "aim", "difference in what is made"], lines)] if lines else []
+    parts = [table(["ours", "peer", "ratio", "required", "aim", "difference in what is made"], lines)] if lines else []
     parts.append(rows_table(report["results"]))
     if "ratio" in report:
         parts.append(f"Ours over its fastest: {_digits(report['ratio'])}.")

@@ -75,6 +75,8 @@ def run(parts: list[str], place: Place, path: Path, seconds: float) -> dict[str,
     report |= {"errors": {}, "cut": {}, "seconds": {}}
     if path.exists():
         report |= json.loads(path.read_text())
+    if report["rehearsal"] != place.rehearsal:
+        raise RuntimeError("the CUDA device is gone: what is left cannot be measured")
     for name in parts:
         started = time.monotonic()
         bound = min(PARTS[name][0], deadline - started)
@@ -127,6 +129,9 @@ def supervise(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
         report = json.loads(path.read_text()) if path.exists() else {"errors": {"start": f"status {status}"}}
         running = report.pop("running", None)
         if running is None:
+            if status:
+                report["errors"]["start"] = f"status {status} before any of: {', '.join(parts)}"
+                write_json(path, report)
             break
         report["errors"][running] = f"the process ended with status {status}, after what is reported of this part"
         write_json(path, report)

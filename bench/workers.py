@@ -52,7 +52,11 @@ class Worker:
             )
         except OSError as error:
             raise NotMeasured(f"cannot start {command[0]}: {error.strerror}") from None
-        self.makers: list[str] = self._answer()["makers"]
+        try:
+            self.makers: list[str] = self._answer()["makers"]
+        except NotMeasured:
+            self.close()
+            raise
 
     def make(self, name: str, images: int) -> dict[Clock, float]:
         """Have so many pictures made; seconds on the clock, and seconds of the CPU.

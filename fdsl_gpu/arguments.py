@@ -47,7 +47,8 @@ def weights(weights: Sequence[float] | None, formulas: tuple[Formula, ...]) -> t
     if weights is None:
         return tuple(float(formula.num_classes) for formula in formulas)
     try:
-        shares = tuple(float(weight) for weight in weights)
+        # A text is a sequence of texts, which float() would read.
+        shares = () if isinstance(weights, (str, bytes)) else tuple(float(weight) for weight in weights)
     except (TypeError, ValueError):
         shares = ()
     if len(shares) != len(formulas) or not all(math.isfinite(share) and share > 0 for share in shares):

@@ -93,14 +93,14 @@ def words(key: Key, stream: int, ids: ArrayLike, count: int, lane: int = 0) -> U
         lane: 0, or the number of a view.
 
     Returns:
-        [B, count] uint64, each element a 32-bit word.
+        [B, count] uint64, each element a 32-bit word; the words of one column are neighbours in memory.
     """
     from fdsl_gpu.cpu_kernels.philox import fill_words
 
     ids = np.ascontiguousarray(ids, np.uint64)
-    out = np.empty((ids.size, count), np.uint64)
-    fill_words(key[0], key[1], stream, lane, ids, out)
-    return out
+    blocks = np.empty((-(-count // 4), 4, ids.size), np.uint64)
+    fill_words(key[0], key[1], stream, lane, ids, blocks)
+    return blocks.reshape(4 * len(blocks), ids.size)[:count].T
 
 
 def integers(word: Uint64, low: ArrayLike, high: ArrayLike) -> NDArray[np.int64]:

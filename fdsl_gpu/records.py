@@ -171,6 +171,6 @@ def as_words(records: np.ndarray) -> np.ndarray:
 
 
 def split_id(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """56-bit ids as (low 32 bits, high 24 bits), both uint32."""
-    ids = ids.astype(np.uint64)
-    return (ids & np.uint64(0xFFFFFFFF)).astype(np.uint32), (ids >> np.uint64(32)).astype(np.uint32)
+    """56-bit ids as (low 32 bits, high 24 bits), both uint32; they may share the memory of ``ids``."""
+    halves = np.ascontiguousarray(ids, "<u8").view("<u4").reshape(*ids.shape, 2)
+    return halves[..., 0], halves[..., 1]

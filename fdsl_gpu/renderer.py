@@ -206,7 +206,8 @@ class Renderer:
         if presented is not None:
             presented = presented.pin_memory().to(self.device, non_blocking=True)
         work = _Work(self.key, words, presented, out, masks)
-        self._run(self._reserve(1)[0], work, iter(range(0, len(words), self.chunk)), self.chunk)
+        chunk = _even(len(words), self.chunk)
+        self._run(self._reserve(1)[0], work, iter(range(0, len(words), chunk)), chunk)
         self._drawn = stream.record_event()
 
     def _draw_on_threads(self, work: _Work) -> None:
@@ -276,6 +277,14 @@ class Renderer:
         self._lock = threading.Lock()
         self._lanes = []
         self._pool = None
+
+
+def _even(count: int, most: int) -> int:
+    """Size of chunks that are about equal, so that none leaves the device half idle."""
+    # In fours, since four records of any length end at a multiple of 16 bytes, which kernels are compiled for.
+    most = most // 4 * 4 or most
+    chunks = max(-(-count // most), 1)
+    return min((-(-count // chunks) + 3) // 4 * 4, most) or most
 
 
 def _words(records: np.ndarray) -> Tensor:

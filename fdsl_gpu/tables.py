@@ -17,7 +17,7 @@ from fdsl_gpu import philox
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_QUARTER_PI = 0.7853981633974483
+QUARTER_PI = 0.7853981633974483
 
 # Taylor coefficients in powers of x^2; 1 / n! rounded once. The first term left out is below 1e-16 at pi / 4.
 COSINE = tuple((-1.0) ** n / f for n, f in enumerate((1, 2, 24, 720, 40320, 3628800, 479001600, 87178291200)))
@@ -71,7 +71,7 @@ def cos_sin(turns: Float64) -> tuple[Float64, Float64]:
 
 def _cos_sin(octant: NDArray[np.int64], rest: Float64) -> tuple[Float64, Float64]:
     """Of the angle ``rest`` eighths of a turn past the start of an even octant, or before the end of an odd one."""
-    x = rest * _QUARTER_PI
+    x = rest * QUARTER_PI
     square = x * x
     near, far = _polynomial(COSINE, square), _polynomial(SINE, square) * x
     swap = ((octant + 1) & 2) != 0

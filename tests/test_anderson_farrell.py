@@ -88,15 +88,15 @@ def test_fixed_points_stay() -> None:
 def test_jitters_are_distributed_as_published(kind: Jitter) -> None:
     """One class, many instances: largest singular values, determinants and translations, map by map."""
     label, n = 3, 3
-    systems = sampled((n, n)).rows(np.full(COUNT, label))
+    systems = sampled((n, n))
     maps = systems.maps()
     words = philox.words(KEY, philox.INSTANCE, np.arange(COUNT), 36 if kind == "fractaldb" else 12)
-    changed = jittered(maps, systems, words, kind, 2)
+    changed = jittered(maps, systems, np.full(COUNT, label), words, kind, 2)
     assert (maps == systems.maps()).all()
     assert contractive_systems.largest_singular_values(changed).max() <= 1
     assert (changed[:, n:] == 0).all()
     rng = np.random.default_rng(1)
-    original = maps[0, :n, [0, 1, 4, 2, 3, 5]].T.reshape(n, 2, 3)
+    original = maps[label, :n, [0, 1, 4, 2, 3, 5]].T.reshape(n, 2, 3)
     reference = np.array([oracle.jitter(kind, original, rng, 2) for _ in range(COUNT)])
     reference = reference.reshape(COUNT, n, 6)[..., [0, 1, 3, 4, 2, 5]]
     for j in range(n):

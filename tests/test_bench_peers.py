@@ -89,8 +89,8 @@ def test_everything_that_can_run_is_measured_and_the_rest_has_a_reason(checkouts
 def test_ratios_are_of_what_was_measured():
     rates = {name: {"us_per_image": 100.0} for name in OURS} | {STORED: {"us_per_image": 250.0}}
     ratios = peers.compare(rates)
-    assert [set(item) for item in ratios] == [{"ours", "peer", "ratio", "owed", "aim", "note"}] * 2
-    assert [(item["ratio"], item["owed"]) for item in ratios] == [(2.5, 1.7), (2.5, 6.0)]
+    assert [set(item) for item in ratios] == [{"ours", "peer", "ratio", "required", "aim", "note"}] * 2
+    assert [(item["ratio"], item["required"]) for item in ratios] == [(2.5, 1.7), (2.5, 6.0)]
 
 
 def test_every_comparison_is_of_contenders_that_exist():

@@ -214,7 +214,7 @@ def made_up() -> dict[str, dict[str, Any]]:
     }
     stages = {"stages": {"raster": row(900), "other": row(9e4)}, "sum_us": 1122.2, "whole": row(880)}
     threads = {"values": [1], "rows": {"1": {"threads": row(5), "ratio": 1.0}}}
-    ratio = {"ours": "rcdb-1k uint8", "peer": "a peer", "ratio": 200.0, "owed": 100, "aim": None}
+    ratio = {"ours": "rcdb-1k uint8", "peer": "a peer", "ratio": 200.0, "required": 100, "aim": None}
     on_gpu = {"generate": {"rcdb-1k bfloat16": row(6e5)}, "goals": run_gpu.goals({}), "cut": {"generate": "after 9 s"}}
     return {
         "generate-cpu": {"results": {"rcdb-1k float32": row(2000), "stored JPEG float32": row(250)}},

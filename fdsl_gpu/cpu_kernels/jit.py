@@ -11,37 +11,80 @@ Every compiled function costs about 50 ms, and is optimised again within each fu
 """
 
 import gc
+import os
 import threading
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
 
 from numba import njit
 from numba.core import event
 
-kernel = partial(njit, nogil=True, cache=True, no_cfunc_wrapper=True)
-"""Decorates what Python calls. ``kernel(error_model="numpy")`` and other options of ``numba.njit`` may be given."""
+_PACKAGE = Path(__file__).resolve().parent.parent
 
 inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorates what only other kernels call. It has no way in from Python: calling it there ends the process."""
 
 
+def kernel(function=None, **options):
+    """Decorates what Python calls; ``options`` are those of ``numba.njit``. Compiled code is cached on disk."""
+    if function is None:
+        return partial(kernel, **options)
+    compiled = njit(nogil=True, cache=True, no_cfunc_wrapper=True, **options)(function)
+    _forget_stale_kernels(Path(compiled.stats.cache_path))
+    return compiled
+
+
+@cache
+def _forget_stale_kernels(folder):
+    """Remove machine code cached in a folder that is older than the newest source file of the package.
+
+    numba compares a kernel with the file that defines it only, while constants and functions come from others too:
+    after an update of the sources, old kernels would draw old bytes.
+    """
+    newest = max(source.stat().st_mtime for source in _PACKAGE.rglob("*.py"))
+    for cached in folder.glob("*.nb[ci]"):
+        # Another process may be doing the same, or the folder may not be ours to write.
+        with suppress(OSError):
+            if cached.stat().st_mtime < newest:
+                cached.unlink()
+
+
 class _CollectionRests(event.Listener):
-    """Switches garbage collection off while numba compiles, in whatever thread, and on again if it was."""
+    """Switches garbage collection off while kernels of this package compile, and on again if it was."""
 
     def __init__(self):
-        self._lock, self._depth, self._was_on = threading.Lock(), 0, False
+        self._was_on = False
+        self._begin()
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _begin(self):
+        self._lock, self._depth = threading.Lock(), 0
+
+    def _after_fork(self):
+        # The thread that compiles, and would switch it on again, is not in the forked process.
+        if self._depth and self._was_on:
+            gc.enable()
+        self._begin()
 
     def on_start(self, event):
-        with self._lock:
-            if self._depth == 0:
-                self._was_on = gc.isenabled()
-                gc.disable()
-            self._depth += 1
+        if _is_ours(event):
+            with self._lock:
+                if self._depth == 0:
+                    self._was_on = gc.isenabled()
+                    gc.disable()
+                self._depth += 1
 
     def on_end(self, event):
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0 and self._was_on:
-                gc.enable()
+        if _is_ours(event):
+            with self._lock:
+                self._depth = max(self._depth - 1, 0)
+                if self._depth == 0 and self._was_on:
+                    gc.enable()
+
+
+def _is_ours(event):
+    return event.data["dispatcher"].py_func.__module__.startswith("fdsl_gpu.")
 
 
 event.register("numba:compile", _CollectionRests())

@@ -7,7 +7,6 @@ objects, and is labelled with all of them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -21,28 +20,15 @@ from fdsl_gpu.formulas import contractive_systems as systems
 from fdsl_gpu.formulas.base import Formula, content_ids
 from fdsl_gpu.formulas.contractive_systems import Systems
 from fdsl_gpu.formulas.parameter_jitter import Jitter, jittered
-from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL, FRACTAL_SCENE, MAX_FRACTALS, MAX_MAPS, split_id
+from fdsl_gpu.records import FRACTAL, FRACTAL_SCENE, MAX_FRACTALS, MAX_MAPS, as_words
 
 NATIVE_CANVAS = 224
 POOL = 512
 """How many fractals and backgrounds a picture of several fractals is put together from."""
 
 _NUMBER = 9
-_GREY = 127
-
-# Ranges of the words of a background and its blur: corners, decay, then factor and offset of hue, saturation and value.
-_BACKGROUND = np.array(
-    [(0, 1)] * 4
-    + [(0.4, 0.8)]
-    + [(0.25 * 255, 255), (0.1 * 255, 0.3 * 255), (0.3 * 255, 0.6 * 255)]
-    + [(0, 255), (0.4 * 255, 0.6 * 255), (0.4 * 255, 0.6 * 255)]
-).T
-# Taylor coefficients 1 / n! of the exponential.
-_EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(16))
-# Of the colour of a fractal: hue, saturation, value.
-_COLOUR = np.array([(0, 255), (0.3 * 255, 255), (0.5 * 255, 255)]).T
-# Of its window: shift and stretch along x and y.
-_WINDOW = np.array([(-0.2, 0.2)] * 2 + [(0.5, 2.0)] * 2).T
+# Ids of items stand apart from those of pictures, which have label 0.
+_FIRST_ITEM = 2**40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,20 +57,11 @@ class _Fractals(Formula):
 
     @property
     def planes(self) -> int:
-        """3: red, green and blue."""
-        return 3
+        """3: red, green and blue; 1 of grey fractals on black, where these are equal."""
+        return 3 if self.color or self.background else 1
 
     def _classes(self) -> _Classes:
         return _classes(self.num_classes, self.min_maps, self.max_maps)
-
-    def _set_colours(self, fractals: np.ndarray, words: philox.Uint64) -> None:
-        """One colour a fractal from three words each; without saturation every density has the same one."""
-        if not self.color:
-            fractals["value"] = _GREY
-            return
-        colours = philox.uniforms(words, *_COLOUR)
-        fractals["hue"] = colours[..., 0]
-        fractals["saturation"], fractals["value"] = np.floor(colours[..., 1]), np.floor(colours[..., 2])
 
     def class_parameters(self, label: int) -> dict[str, Any]:
         """Maps float64 [n, 6] (columns a .. f), their selection probabilities [n] and singular values [n, 2]."""
@@ -113,7 +90,7 @@ class AndersonFarrell(_Fractals):
         max_maps: most maps of a class; 4 as in the released systems, at most 8.
         points: points a fractal.
         color: False for grey fractals, 127 wherever a point falls; with ``background=False``, on black, the published
-            grey mode. Pictures have three equal planes then.
+            grey mode, in one plane.
         background: a diamond-square background, in colour; False for black.
         blur: blur half of the pictures.
         jitter: how the parameters vary with the instance, each with up to four tries until no singular value exceeds 1:
@@ -143,33 +120,23 @@ class AndersonFarrell(_Fractals):
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``FRACTAL_SCENE``) of labels and instances, both int64 [B], in one of their views."""
+        from fdsl_gpu.cpu_kernels.fractal_records import fill_single, scratch
+
         classes = self._classes()
         ids = content_ids(labels, instances)
         words = philox.words(key, philox.INSTANCE, ids, 22 + (36 if self.jitter == "fractaldb" else 12), lane=view)
-        fractals = classes.fractals[labels]
-        if self.jitter is not None:
-            of = classes.systems.rows(labels)
-            maps = jittered(classes.maps[labels], of, words[:, 22:], self.jitter, self.jitter_strength)
-            _set_maps(fractals, maps, of.num_maps)
-        fractals["sequence_low"], fractals["sequence_high"] = split_id(ids)
-        fractals["view"] = view
-        window = philox.uniforms(words[:, 13:17], *_WINDOW)
-        fractals["shift"], fractals["stretch"] = window[:, :2], window[:, 2:]
-        self._set_colours(fractals, words[:, 17:20])
-        fractals["flips"] = philox.integers(words[:, 20], 0, 7)
-        fractals["patch"] = philox.integers(words[:, 21], 0, 511)
-        fractals["side"] = self.canvas_size
+        maps = jittered(classes.maps, classes.systems, labels, words[:, 22:], self.jitter, self.jitter_strength)
         scenes = np.zeros(labels.size, FRACTAL_SCENE)
-        scenes["num_fractals"] = 1
-        scenes["fractals"][:, 0] = fractals
-        if self.background:
-            _set_backgrounds(scenes, words[:, :11], ids, view)
-        _set_blurs(scenes, words[:, 11:13], self.blur)
+        out = as_words(scenes)
+        fill_single(
+            *(words.T[:22], ids, view, classes.systems.num_maps.take(labels), maps, self.canvas_size),
+            *((self.color, self.background, self.blur), scratch(labels.size), out, out.view(np.float32)),
+        )
         return scenes
 
     def drawing(self) -> dict[str, Any]:
         """Keywords of ``render.fractal_scenes.FractalScenes``."""
-        return {"points": self.points, "fractal_size": self.canvas_size, "max_fractals": 1}
+        return {"points": self.points, "fractal_size": self.canvas_size, "max_fractals": 1, "planes": self.planes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +154,7 @@ class AndersonFarrellMulti(_Fractals):
         min_maps: least maps of a class.
         max_maps: most maps of a class.
         points: points a fractal.
-        color: False for fractals of grey 127.
+        color: False for fractals of grey 127; with ``background=False``, in one plane.
         background: diamond-square backgrounds; False for black.
         blur: blur half of the pictures.
     """
@@ -210,60 +177,51 @@ class AndersonFarrellMulti(_Fractals):
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``FRACTAL_SCENE``) of instances int64 [B] in one of their views; labels are all 0."""
-        size = self.canvas_size
+        from fdsl_gpu.cpu_kernels.fractal_records import fill_several, scratch
+
         counts, items = _items(key, instances)
         words = philox.words(key, philox.INSTANCE, instances, 3 + 7 * MAX_FRACTALS, lane=view + 1)
-        each = words[:, 3:].reshape(-1, MAX_FRACTALS, 7)
-        classes, patches = self._contents(key, items)
-        fractals = self._classes().fractals[classes]
-        fractals["sequence_low"], fractals["sequence_high"] = split_id(items)
-        fractals["patch"] = patches
-        fractals["stretch"] = 1.0
-        self._set_colours(fractals, each[..., :3])
-        fractals["flips"] = philox.integers(each[..., 3], 0, 7)
-        side = (philox.uniforms(each[..., 4], 0.15, 0.6) * size).astype(np.int64)
-        fractals["side"] = side
-        fractals["left"], fractals["top"] = (
-            philox.integers(each[..., axis], -(side // 2), size - 1 - side // 2) for axis in (5, 6)
-        )
+        skies = _pooled(instances, words[:, 0])
+        sky_words = philox.words(key, philox.INSTANCE, skies, 13)
         scenes = np.zeros(labels.size, FRACTAL_SCENE)
-        scenes["num_fractals"] = counts
-        scenes["fractals"] = fractals
-        scenes["fractals"][np.arange(MAX_FRACTALS) >= counts[:, None]] = 0
-        if self.background:
-            ids = _item_ids(instances // 2 + philox.integers(words[:, 0], 0, POOL - 1))
-            _set_backgrounds(scenes, philox.words(key, philox.INSTANCE, ids, 13)[:, 2:], ids, 0)
-        _set_blurs(scenes, words[:, 1:3], self.blur)
+        out = as_words(scenes)
+        fill_several(
+            *(words.T, counts, items.T, _item_words(key, items), as_words(self._classes().fractals), skies),
+            *(sky_words.T[2:], self.canvas_size, (self.color, self.background, self.blur), scratch(labels.size)),
+            *(out, out.view(np.float32)),
+        )
         return scenes
 
     def targets(self, key: philox.Key, instances: NDArray[np.int64]) -> NDArray[np.float32]:
         """Multi-hot targets float32 [B, num_classes] of instances int64 [B]: the classes of all views."""
         counts, items = _items(key, instances)
-        row, place = np.nonzero(np.arange(MAX_FRACTALS) < counts[:, None])
+        pictures, places = np.nonzero(np.arange(MAX_FRACTALS) < counts[:, None])
+        words = philox.words(key, philox.INSTANCE, items[pictures, places], 1)
         targets = np.zeros((instances.size, self.num_classes), np.float32)
-        targets[row, self._contents(key, items)[0][row, place]] = 1.0
+        targets[pictures, philox.integers(words[:, 0], 0, self.num_classes - 1)] = 1.0
         return targets
 
     def drawing(self) -> dict[str, Any]:
         """Keywords of ``render.fractal_scenes.FractalScenes``."""
-        return {"points": self.points, "fractal_size": self.canvas_size // 2, "max_fractals": MAX_FRACTALS}
-
-    def _contents(self, key: philox.Key, items: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Classes and patches of items, each of their shape."""
-        words = philox.words(key, philox.INSTANCE, items.reshape(-1), 2).reshape(*items.shape, 2)
-        return philox.integers(words[..., 0], 0, self.num_classes - 1), philox.integers(words[..., 1], 0, 511)
+        sizes = {"fractal_size": self.canvas_size // 2, "max_fractals": MAX_FRACTALS}
+        return {"points": self.points, **sizes, "planes": self.planes}
 
 
 def _items(key: philox.Key, instances: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """How many fractals pictures [B] show, 1 .. 5, and their items [B, 5]; the same in every view."""
     words = philox.words(key, philox.INSTANCE, instances, 1 + MAX_FRACTALS)
-    items = instances[:, None] // 2 + philox.integers(words[:, 1:], 0, POOL - 1)
-    return philox.integers(words[:, 0], 1, MAX_FRACTALS), _item_ids(items)
+    counts = 1 + (words[:, 0].view(np.int64) * MAX_FRACTALS >> 32)
+    return counts, _pooled(instances, words.T[1:]).T
 
 
-def _item_ids(items: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Ids of items, apart from those of pictures, which have label 0."""
-    return content_ids(np.ones_like(items), items)
+def _pooled(instances: NDArray[np.int64], words: philox.Uint64) -> NDArray[np.int64]:
+    """Ids of items of the pools of pictures [B], from random words [..., B]."""
+    return (instances >> 1) + _FIRST_ITEM + (words.view(np.int64) * POOL >> 32)
+
+
+def _item_words(key: philox.Key, items: NDArray[np.int64]) -> philox.Uint64:
+    """The words [2, 5, B] that decide the classes and the patches of items [B, 5]."""
+    return philox.words(key, philox.INSTANCE, items.T.reshape(-1), 2).T.reshape(2, *items.T.shape)
 
 
 @dataclass(frozen=True)
@@ -290,41 +248,3 @@ def _set_maps(fractals: np.ndarray, maps: NDArray[np.float64], num_maps: NDArray
     fractals["maps"] = maps
     fractals["select"] = alias_table(np.abs(systems.determinants(maps)), num_maps)
     fractals["start"] = systems.fixed_points(maps[:, 0])
-
-
-def _set_backgrounds(scenes: np.ndarray, words: philox.Uint64, ids: NDArray[np.int64], view: int) -> None:
-    """Diamond-square backgrounds from eleven words each; level k adds up to exp(decay (1 - k)) / 2 either way."""
-    values = philox.uniforms(words, *_BACKGROUND)
-    scenes["background_low"], scenes["background_high"] = split_id(ids)
-    scenes["view"] = view
-    scenes["corners"] = values[:, :4]
-    amplitudes = np.repeat(exponential(values[:, 4:5]), BACKGROUND_LEVELS, axis=1)
-    amplitudes[:, 0] = 0.5
-    scenes["amplitudes"] = np.multiply.accumulate(amplitudes, axis=1)
-    scenes["factors"], scenes["offsets"] = values[:, 5:8], values[:, 8:]
-
-
-def _set_blurs(scenes: np.ndarray, words: philox.Uint64, blur: bool) -> None:
-    """Half of the pictures get a 3x3 Gaussian of sigma U(0.5, 1); its weights along an axis are centre and side."""
-    scenes["blur"] = (1.0, 0.0)
-    if not blur:
-        return
-    sigma = philox.uniforms(words[:, 1], 0.5, 1.0)
-    side = exponential(1 / (2 * sigma * sigma))
-    total = 1 + 2 * side
-    blurred = words[:, 0] >= 2**31
-    scenes["blur"][blurred] = np.stack([1 / total, side / total], axis=1)[blurred]
-
-
-def exponential(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """exp(-x) for x in [0, 2], within 1e-15 of it, the same on every machine: Taylor's series at x / 4, squared twice.
-
-    The first term left out is below 1 / (2**16 16!) = 7e-19.
-    """
-    y = x * -0.25
-    total = np.full_like(y, _EXPONENTIAL[-1])
-    for coefficient in _EXPONENTIAL[-2::-1]:
-        total *= y
-        total += coefficient
-    total *= total
-    return total * total

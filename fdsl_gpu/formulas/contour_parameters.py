@@ -28,7 +28,7 @@ def truncated_exponential(words: philox.Uint64, most: int) -> NDArray[np.int64]:
     return MIN_VERTICES + np.searchsorted(_thresholds(most), words, side="right")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _thresholds(most: int) -> NDArray[np.uint64]:
     """Upper bounds in 32-bit words of 3 .. most - 1; P(V) ~ exp(-V / 100).
 

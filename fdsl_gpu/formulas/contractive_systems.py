@@ -12,7 +12,6 @@ algebra libraries round alike. All is float64, with square roots and ``tables.co
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +45,6 @@ class Systems:
     signs: Float64
     translations: Float64
 
-    def rows(self, index: NDArray[np.int64]) -> Systems:
-        """The systems of ``index`` int64 [N]."""
-        return Systems(*(getattr(self, field.name)[index] for field in dataclasses.fields(self)))
-
     def maps(self) -> Float64:
         """Parameters a .. f of x' = a x + b y + e, y' = c x + d y + f, float64 [B, 8, 6]."""
         return np.concatenate([linear_parts(self.singular, self.turns, self.signs), self.translations], axis=-1)
@@ -82,7 +77,7 @@ def _singular_values(count: NDArray[np.int64], alpha: Float64, uniforms: Float64
 
     p is what is left of alpha, and q what is left once every later pair takes its most, 3.
     """
-    out = np.zeros_like(uniforms)
+    out = np.zeros(uniforms.shape)
     p, q = alpha, alpha - 3 * count + 3
     for i in range(int(count.max(initial=0))):
         u1, u2 = uniforms[:, i, 0], uniforms[:, i, 1]

@@ -18,16 +18,14 @@ from fdsl_gpu.class_tables import IFSTable, exfractaldb_table, load_classes
 from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities
 from fdsl_gpu.class_tables.table import EXFRACTALDB, SPACE
 from fdsl_gpu.formulas.base import Formula, content_ids
-from fdsl_gpu.formulas.ifs_weights import weights_table
+from fdsl_gpu.formulas.ifs_weights import repeated_weights, weights_table
 from fdsl_gpu.records import POINTS_3D, split_id
-from fdsl_gpu.tables import cos_sin
 
 NATIVE_CANVAS = 224
 RING_VIEWS = 12
 
 _FOCAL = 2.414213562373095  # 1 / tan(22.5 degrees)
 _DISTANCE = 4.0
-_PAIRS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class ExFractalDB(Formula):
         row = classes.next_drawable[labels, row]
         # An eighth of the cost of an index.
         records = classes.records.take(labels)
-        records["maps"] *= weights_table()[row][:, None, :]
+        records["maps"] *= repeated_weights().take(row, axis=0)
         records["sequence_low"], records["sequence_high"] = split_id(sequence)
         records["camera"] = self._cameras(key, labels, instances, view)
         records["focal"], records["distance"] = _FOCAL, _DISTANCE
@@ -149,40 +147,25 @@ class _Classes:
     next_drawable: NDArray[np.int64]  # [C, 145] the row itself, or the next drawable one
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _classes(path: str | None, num_classes: int) -> _Classes:
     table = exfractaldb_table(num_classes) if path is None else load_classes(path, SPACE, num_classes)
     return _Classes(table, class_records(table), next_drawable(table.drawable))
 
 
 def _uniform_cameras(key: philox.Key, ids: NDArray[np.int64], view: int = 0) -> NDArray[np.float64]:
-    """Cameras [B, 3, 3] under rotations uniform on SO(3).
+    """Cameras [B, 3, 3] under rotations uniform on SO(3)."""
+    from fdsl_gpu.cpu_kernels.camera import uniform_cameras
 
-    A unit quaternion from two points in the unit disc (Marsaglia 1972): square roots and divisions only, so the same on
-    every machine. Of 16 candidate points the first two inside are taken; fewer than two are inside with chance 2e-9.
-    """
-    pairs = philox.uniforms(philox.words(key, philox.VIEW, ids, 2 * _PAIRS, lane=view), -1.0, 1.0).reshape(
-        -1, _PAIRS, 2
-    )
-    norms = pairs[..., 0] * pairs[..., 0] + pairs[..., 1] * pairs[..., 1]
-    inside = (norms < 1.0) & (norms > 0.0)
-    each = np.arange(len(pairs))
-    first = np.argmax(inside, axis=1)
-    inside[each, first] = False
-    second = np.argmax(inside, axis=1)
-    stretch = np.sqrt((1.0 - norms[each, first]) / norms[each, second])
-    (x, y), (z, w) = pairs[each, first].T, pairs[each, second].T * stretch
-    # Columns e_z, e_y, e_x of the rotation matrix are what the camera calls right, up and depth.
-    right = (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y))
-    up = (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x))
-    depth = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y))
-    return np.stack([np.stack(row, axis=-1) for row in (right, up, depth)], axis=-2)
+    cameras = np.empty((len(ids), 3, 3))
+    uniform_cameras(*key, philox.VIEW, view, ids.astype(np.uint64), cameras)
+    return cameras
 
 
 def _ring_cameras(place: NDArray[np.int64], jitter: philox.Uint64) -> NDArray[np.float64]:
     """Cameras [B, 3, 3] on the horizontal ring: angle 30 (place + 1) degrees, jitter uniform in +-pi degrees."""
-    turns = (place + 1) / RING_VIEWS + philox.uniforms(jitter, -1.0, 1.0) * (3.141592653589793 / 360)
-    cosine, sine = cos_sin(turns)
-    zero, one = np.zeros_like(cosine), np.ones_like(cosine)
-    right, up, depth = (sine, zero, cosine), (zero, one, zero), (cosine, zero, -sine)
-    return np.stack([np.stack(row, axis=-1) for row in (right, up, depth)], axis=-2)
+    from fdsl_gpu.cpu_kernels.camera import ring_cameras
+
+    cameras = np.empty((len(place), 3, 3))
+    ring_cameras(place, jitter, RING_VIEWS, 3.141592653589793 / 360, cameras)
+    return cameras

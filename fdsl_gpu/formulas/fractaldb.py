@@ -18,7 +18,7 @@ from fdsl_gpu.class_tables import IFSTable, fractaldb_table, load_classes, measu
 from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities
 from fdsl_gpu.class_tables.table import FRACTALDB, PLANE, Weighting
 from fdsl_gpu.formulas.base import MAX_CANVAS, Formula, content_ids
-from fdsl_gpu.formulas.ifs_weights import WEIGHT_STEPS, fractaldb_weights
+from fdsl_gpu.formulas.ifs_weights import WEIGHT_STEPS, fractaldb_weights, repeated_weights
 from fdsl_gpu.records import POINTS_2D, split_id
 
 NATIVE_CANVAS = 362
@@ -107,12 +107,13 @@ class FractalDB(Formula):
         row = classes.next_drawable[labels, row]
         # An eighth of the cost of an index.
         records = classes.records.take(labels)
-        records["maps"] *= fractaldb_weights(self.weight_step)[row][:, None, :]
+        records["maps"] *= repeated_weights(self.weight_step).take(row, axis=0)
         records["pattern_low"], records["pattern_high"] = split_id(content_ids(labels, pattern))
         records["view"] = view
         records["mirror"] = mirror
-        records["low"] = classes.low[labels, row]
-        records["scale"] = (self.canvas_size - 2 * PADDING) * classes.per_span[labels, row]
+        place = labels * classes.next_drawable.shape[1] + row
+        records["low"] = classes.low.take(place, axis=0)
+        records["scale"] = (self.canvas_size - 2 * PADDING) * classes.per_span.take(place, axis=0)
         return records
 
     def drawing(self) -> dict[str, Any]:
@@ -142,11 +143,14 @@ class FractalDB(Formula):
         """Weight row, mirror, and the instance whose random pattern is taken, of each instance."""
         published = instances < self._published()
         row, flip = instances // (COUNTS * FLIPS), instances % FLIPS
+        if published.all():
+            return row, _MIRRORS[flip], instances - flip
+        most = np.array([self._published() // (COUNTS * FLIPS), FLIPS]) - 1
+        drawn = philox.integers(philox.words(key, philox.INSTANCE, content_ids(labels, instances), 2), 0, most)
+        if not published.any():
+            return drawn[:, 0], _MIRRORS[drawn[:, 1]], instances
         pattern = np.where(published, instances - flip, instances)
-        if not published.all():
-            words = philox.words(key, philox.INSTANCE, content_ids(labels, instances), 2)
-            row = np.where(published, row, philox.integers(words[:, 0], 0, self._published() // (COUNTS * FLIPS) - 1))
-            flip = np.where(published, flip, philox.integers(words[:, 1], 0, FLIPS - 1))
+        row, flip = np.where(published, row, drawn[:, 0]), np.where(published, flip, drawn[:, 1])
         return row, _MIRRORS[flip], pattern
 
     def _published(self) -> int:
@@ -162,19 +166,19 @@ class _Classes:
     table: IFSTable
     records: np.ndarray  # [C] of POINTS_2D: number of maps, selection table, unweighted maps
     next_drawable: _Int64  # [C, 25] the row itself, or the next drawable one
-    low: NDArray[np.float32]  # [C, 25, 2] least x and y
-    per_span: NDArray[np.float64]  # [C, 25, 2] 1 / (greatest - least), 0 where they are equal
+    low: NDArray[np.float32]  # [25 C, 2] of each class and row: least x and y
+    per_span: NDArray[np.float64]  # [25 C, 2] 1 / (greatest - least), 0 where they are equal
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _classes(path: str | None, num_classes: int, weighting: Weighting) -> _Classes:
     table = measured_table(_table(path, num_classes), weighting)
-    low, high = np.split(np.asarray(table.boxes), 2, axis=-1)
+    low, high = np.split(np.asarray(table.boxes).reshape(-1, 4), 2, axis=-1)
     span = high.astype(np.float64) - low
     per_span = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
     return _Classes(table, class_records(table), next_drawable(table.drawable), np.ascontiguousarray(low), per_span)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _table(path: str | None, num_classes: int) -> IFSTable:
     return fractaldb_table(num_classes) if path is None else load_classes(path, PLANE, num_classes)

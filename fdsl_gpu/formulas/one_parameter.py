@@ -181,7 +181,7 @@ class _Classes(NamedTuple):
     attempts: NDArray[np.int64]  # [C], which candidate was accepted, from 0
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _classes(law: _Law, num_classes: int, points: int, max_attempts: int) -> _Classes:
     """The first classes of a law: of each class the first candidate that passes."""
     base = _base(law, max_attempts)
@@ -201,7 +201,7 @@ def _classes(law: _Law, num_classes: int, points: int, max_attempts: int) -> _Cl
     return _Classes(base[0], records, boxes[:, 2:] - boxes[:, :2], attempts)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _base(law: _Law, max_attempts: int) -> np.ndarray:
     """The base, [1] of ``POINTS_2D``."""
     sigma = law.sigma - _SIGMA_MARGIN, law.sigma + _SIGMA_MARGIN

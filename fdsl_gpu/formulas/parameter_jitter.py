@@ -23,57 +23,43 @@ TRIES = 4
 _HALF_RADIAN = 0.07957747154594767  # 1 / (4 pi) turns
 
 
-def jittered(maps: Float64, of: Systems, words: philox.Uint64, kind: Jitter, strength: int) -> Float64:
+def jittered(
+    maps: Float64, of: Systems, labels: NDArray[np.int64], words: philox.Uint64, kind: Jitter | None, strength: int
+) -> Float64:
     """Jitter systems, each with its own random words.
 
     Args:
-        maps: float64 [B, 8, 6], ``of.maps()``; not changed.
+        maps: float64 [C, 8, 6], ``of.maps()``; not changed.
         of: the same systems in factors.
+        labels: int64 [B], the system of each row.
         words: random words [B, 12], or [B, 36] for "fractaldb".
-        kind: the jitter.
+        kind: the jitter; None for the systems as they are.
         strength: k of "fractaldb".
 
     Returns:
         float64 [B, 8, 6].
     """
-    maps = maps.copy()
+    maps = maps.take(labels, axis=0)
     if kind == "svd":
-        _turn_or_move(maps, of, words)
+        _turn_or_move(maps, of, labels, words)
     elif kind == "fractaldb":
         _scale_parameters(maps, words.reshape(-1, TRIES, 1 + MAX_MAPS), strength)
-    else:
-        _scale_map(maps, of, words.reshape(-1, TRIES, 3), kind)
+    elif kind is not None:
+        from fdsl_gpu.cpu_kernels.parameter_jitter import scale_map
+
+        scale_map(words.T, labels, of.num_maps, of.singular, TRIES, kind == "sval", maps)
     return maps
 
 
-def _scale_map(maps: Float64, of: Systems, words: philox.Uint64, kind: Jitter) -> None:
-    """Scale one map by a factor; of "sval" the linear part alone, so that the sigma-factor stays in its range."""
-    each = np.arange(len(maps))
-    map_index = philox.integers(words[..., 0], 0, of.num_maps[:, None] - 1)
-    if kind == "basic":
-        factor = philox.uniforms(words[..., 1], 0.8, 1.1)
-    else:
-        sums = of.singular[..., 0] + 2 * of.singular[..., 1]
-        own, total = sums[each[:, None], map_index], np.add.accumulate(sums, axis=1)[:, -1:]
-        least = (5 + of.num_maps[:, None]) / 2
-        low, high = least - total + own, least + 0.5 - total + own
-        factor = (low + (high - low) * philox.uniforms(words[..., 1])) / np.where(own > 0, own, 1.0)
-    chosen = _first((factor >= 0) & (factor * of.singular[each[:, None], map_index, 0] <= 1.0))
-    tried = chosen < TRIES
-    each, chosen = each[tried], chosen[tried]
-    columns = slice(None) if kind == "basic" else slice(0, 4)
-    maps[each, map_index[each, chosen], columns] *= factor[each, chosen][:, None]
-
-
-def _turn_or_move(maps: Float64, of: Systems, words: philox.Uint64) -> None:
+def _turn_or_move(maps: Float64, of: Systems, labels: NDArray[np.int64], words: philox.Uint64) -> None:
     """Turn U or V of one map by up to half a radian, or move the map; singular values stay, so the first try counts."""
     each = np.arange(len(maps))
-    map_index, part = np.divmod(philox.integers(words[:, 0], 0, 3 * of.num_maps - 1), 3)
-    turns = of.turns[each, map_index]
+    map_index, part = np.divmod(philox.integers(words[:, 0], 0, 3 * of.num_maps[labels] - 1), 3)
+    turns = of.turns[labels, map_index]
     angle = philox.uniforms(words[:, 1], -_HALF_RADIAN, _HALF_RADIAN)
     turned = part < 2
     turns[each[turned], part[turned]] += angle[turned]
-    turned_maps = linear_parts(of.singular[each, map_index], turns, of.signs[each, map_index])
+    turned_maps = linear_parts(of.singular[labels, map_index], turns, of.signs[labels, map_index])
     maps[each[turned], map_index[turned], :4] = turned_maps[turned]
     moved = ~turned
     maps[each[moved], map_index[moved], 4:] += philox.uniforms(words[moved, 1:3], -0.5, 0.5)

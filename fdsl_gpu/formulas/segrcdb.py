@@ -17,15 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
-from fdsl_gpu.formulas.base import Formula, content_ids
+from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.contour_parameters import (
     GREY_OF,
     NATIVE_CANVAS,
     Background,
-    centers,
     truncated_exponential,
 )
-from fdsl_gpu.records import CONTOUR_SCENE, CONTOURS, CONTOURS_A_SCENE, as_words, split_id
+from fdsl_gpu.records import CONTOUR_SCENE, CONTOURS, CONTOURS_A_SCENE, as_words
 
 MaskMode: TypeAlias = Literal["M1", "M2", "M3"]
 MASK_MODES: tuple[MaskMode, ...] = ("M1", "M2", "M3")
@@ -82,19 +81,15 @@ class SegRCDB(Formula):
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``CONTOUR_SCENE``) of instances int64 [B]; labels are all 0."""
+        from fdsl_gpu.cpu_kernels.contour_scene import fill_scenes
+
         words = philox.words(key, philox.INSTANCE, instances, 3 * CONTOURS_A_SCENE)
-        words = words.reshape(-1, CONTOURS_A_SCENE, 3)
-        categories = philox.integers(words[..., 0], 1, self.num_classes - 1)
-        scale = self.canvas_size / NATIVE_CANVAS
-        # Gathered as words: NumPy copies structures field by field.
-        classes = as_words(_class_records(self.canvas_size))
-        scenes = np.take(classes, categories.reshape(-1), axis=0).reshape(-1).view(CONTOUR_SCENE)
-        contours = scenes["contours"]
-        contours["center_y"] = centers(words[..., 1], _CENTER_REACH) * scale
-        contours["center_x"] = centers(words[..., 2], _CENTER_REACH) * scale
+        classes = as_words(_class_records(self.canvas_size))[: self.num_classes]
+        scenes = np.empty(labels.size, CONTOUR_SCENE)
+        out = as_words(scenes).reshape(-1, *scenes["contours"].shape[1:], classes.shape[1])
         # Pictures have label 0, so their contours may take what would be other labels' random sequences.
-        ids = content_ids(np.arange(CONTOURS_A_SCENE), instances[:, None])
-        contours["sequence_low"], contours["sequence_high"] = split_id(ids)
+        scale = self.canvas_size / NATIVE_CANVAS
+        fill_scenes(words.T, instances, classes, NATIVE_CANVAS, _CENTER_REACH, scale, out, out.view(np.float32))
         return scenes
 
     def class_parameters(self, label: int) -> dict[str, Any]:
@@ -133,7 +128,7 @@ def class_table() -> np.ndarray:
     return table
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _class_records(canvas_size: int) -> np.ndarray:
     """What a class fixes of its contours' records ([255] of ``CONTOURS``)."""
     classes = class_table()
