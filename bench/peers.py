@@ -237,6 +237,8 @@ def main() -> None:
     print_report(report)
     if "cuda_renderer" in report:
         print_table(report["cuda_renderer"]["results"])
+    # Where things lie on this machine is nobody else's business.
+    given.peers, given.python = given.peers and Path(given.peers).name, Path(given.python).name
     save(given, **report)
 
 
