@@ -237,7 +237,7 @@ def main() -> None:
     print_report(report)
     if "cuda_renderer" in report:
         print_table(report["cuda_renderer"]["results"])
-    # Where things lie on this machine is nobody else's business.
+    # Names only: a report does not tell how folders of a machine are called.
     given.peers, given.python = given.peers and Path(given.peers).name, Path(given.python).name
     save(given, **report)
 

@@ -73,5 +73,9 @@ def pairs(labels: Any, instances: Any, num_classes: int) -> tuple[NDArray[np.int
             f"instances: received {instances.size} for {labels.size} labels; allowed: as many as labels, or one. "
             "Pass arrays of one length."
         )
-    labels, instances = np.broadcast_arrays(labels, instances)
+    # Repeated in memory: kernels take no views of one value.
+    if labels.size == 1:
+        labels = np.repeat(labels, instances.size)
+    if instances.size == 1:
+        instances = np.repeat(instances, labels.size)
     return labels, instances
