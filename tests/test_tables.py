@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from fdsl_gpu.cpu_kernels.camera import ring_cameras
 from fdsl_gpu.tables import angle_row, angle_table, cos_sin, perlin_gradients, perlin_pairs
 from tests.oracles.contours import gradient
 
@@ -41,3 +42,13 @@ def test_perlin_gradients_are_the_released_ones() -> None:
     pairs = perlin_pairs()
     assert np.array_equal((pairs << np.uint32(16)).view(np.float32), gradients)
     assert np.array_equal((pairs & np.uint32(0xFFFF0000)).view(np.float32), np.roll(gradients, -1))
+
+
+def test_cosines_of_camera_rings_are_the_tables_own() -> None:
+    views = 997
+    places, middle = np.arange(views), np.full(views, 2**31, np.uint64)
+    cameras = np.empty((views, 3, 3))
+    ring_cameras(places, middle, views, 0.25, cameras)
+    cosine, sine = cos_sin((places + 1) / views)
+    np.testing.assert_array_equal(cameras[:, 2, 0], cosine)
+    np.testing.assert_array_equal(cameras[:, 0, 0], sine)

@@ -8,12 +8,11 @@ import math
 import numpy as np
 
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
-from fdsl_gpu.cpu_kernels.philox import philox4x32
+from fdsl_gpu.cpu_kernels.philox import philox4x32, uniform
 from fdsl_gpu.tables import COSINE, QUARTER_PI, SINE
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
-_UNIT = 2.0**-32
 _BLOCKS = 8
 
 
@@ -32,8 +31,8 @@ def uniform_cameras(k0, k1, stream, lane, ids, out):
         for block in range(_BLOCKS):
             words = philox4x32(np.uint64(block), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1))
             for half in range(2):
-                u = -1.0 + 2.0 * (np.float64(words[2 * half]) * _UNIT)
-                v = -1.0 + 2.0 * (np.float64(words[2 * half + 1]) * _UNIT)
+                u = uniform(words[2 * half], -1.0, 1.0)
+                v = uniform(words[2 * half + 1], -1.0, 1.0)
                 inside = 0.0 < u * u + v * v < 1.0
                 if block + half == 0 or (inside and found == 0):
                     x, y = u, v
@@ -76,7 +75,7 @@ def cos_sin(turns):
 def ring_cameras(places, jitter, views, reach, out):
     """Cameras at ``places`` int64 [B] of a horizontal ring of ``views``, turned by up to ``reach`` turns either way."""
     for i in range(places.size):
-        turns = (places[i] + 1) / views + (-1.0 + 2.0 * (np.float64(jitter[i]) * _UNIT)) * reach
+        turns = (places[i] + 1) / views + uniform(jitter[i], -1.0, 1.0) * reach
         cosine, sine = cos_sin(turns)
         right, up, depth = out[i, 0], out[i, 1], out[i, 2]
         right[0], right[1], right[2] = sine, 0.0, cosine

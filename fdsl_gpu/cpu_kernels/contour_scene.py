@@ -6,6 +6,7 @@ In numba because a batch of 256 pictures has 8,192 contours, in every training s
 import numpy as np
 
 from fdsl_gpu.cpu_kernels.jit import kernel
+from fdsl_gpu.cpu_kernels.philox import integer
 from fdsl_gpu.records import CONTOURS, word
 
 _LOW = np.uint64(0xFFFFFFFF)
@@ -28,14 +29,13 @@ def fill_scenes(words, instances, classes, canvas, reach, scale, out, reals):
         out: int32 [B, N, W].
         reals: the same memory as float32.
     """
-    categories, places = np.uint64(len(classes) - 1), np.uint64(2 * reach + 1)
     for i in range(instances.size):
         for j in range(out.shape[1]):
-            row = classes[1 + np.int64((words[3 * j, i] * categories) >> _HALF)]
+            row = classes[integer(words[3 * j, i], 1, len(classes))]
             for k in range(out.shape[2]):
                 out[i, j, k] = row[k]
-            y = -reach + np.int64((words[3 * j + 1, i] * places) >> _HALF)
-            x = -reach + np.int64((words[3 * j + 2, i] * places) >> _HALF)
+            y = integer(words[3 * j + 1, i], -reach, reach + 1)
+            x = integer(words[3 * j + 2, i], -reach, reach + 1)
             reals[i, j, _CENTER_Y] = (canvas + y) / 2 * scale
             reals[i, j, _CENTER_X] = (canvas + x) / 2 * scale
             sequence = np.uint64(j * _LABEL + instances[i])

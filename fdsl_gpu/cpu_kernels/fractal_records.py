@@ -10,11 +10,11 @@ import numpy as np
 
 from fdsl_gpu.cpu_kernels import alias
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
+from fdsl_gpu.cpu_kernels.philox import integer, uniform
 from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL, FRACTAL_SCENE, MAX_MAPS, word
 
 GREY = 127
 
-_UNIT = 2.0**-32
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 # Taylor coefficients 1 / n! of the exponential.
@@ -44,17 +44,6 @@ _FRACTAL_WORDS = FRACTAL.itemsize // 4
 
 
 @inner
-def _uniform(random, low, high):
-    return low + (high - low) * (np.float64(random) * _UNIT)
-
-
-@inner
-def _integer(random, low, high):
-    """Uniform in [low, high), from 32 bits."""
-    return low + np.int64((random * np.uint64(high - low)) >> _HALF)
-
-
-@inner
 def exponential(x):
     """exp(-x) for x in [0, 2], within 1e-15 of it, the same on every machine: Taylor's series at x / 4, squared twice.
 
@@ -80,22 +69,22 @@ def _set_background(words, i, decay, number, view, out, reals):
     _set_id(out, i, _BACKGROUND, number)
     out[i, _VIEW] = view
     for k in range(4):
-        reals[i, _CORNERS + k] = _uniform(words[k, i], 0.0, 1.0)
+        reals[i, _CORNERS + k] = uniform(words[k, i], 0.0, 1.0)
     amplitude = 0.5
     for k in range(BACKGROUND_LEVELS):
         reals[i, _AMPLITUDES + k] = amplitude
         amplitude *= decay
     for k in range(3):
-        reals[i, _FACTORS + k] = _uniform(words[5 + k, i], _FACTOR_LOW[k], _FACTOR_HIGH[k])
-        reals[i, _OFFSETS + k] = _uniform(words[8 + k, i], _OFFSET_LOW[k], _OFFSET_HIGH[k])
+        reals[i, _FACTORS + k] = uniform(words[5 + k, i], _FACTOR_LOW[k], _FACTOR_HIGH[k])
+        reals[i, _OFFSETS + k] = uniform(words[8 + k, i], _OFFSET_LOW[k], _OFFSET_HIGH[k])
 
 
 @inner(error_model="numpy")
 def _fill_exponentials(amplitudes, sigmas, decays, sides):
     """Of all pictures at once, four or eight in a register: decays of backgrounds and side weights of blurs."""
     for i in range(decays.size):
-        decays[i] = exponential(_uniform(amplitudes[i], 0.4, 0.8))
-        sigma = _uniform(sigmas[i], 0.5, 1.0)
+        decays[i] = exponential(uniform(amplitudes[i], 0.4, 0.8))
+        sigma = uniform(sigmas[i], 0.5, 1.0)
         sides[i] = exponential(1 / (2 * sigma * sigma))
 
 
@@ -114,9 +103,9 @@ def _set_colour(words, own, i, color, first, out, reals):
     """A colour, from three words, of the fractal at ``first``; without saturation every density has the same one."""
     out[i, first + _VALUE] = GREY
     if color:
-        reals[i, first + _HUE] = _uniform(words[own, i], _COLOUR_LOW[0], _COLOUR_HIGH[0])
-        out[i, first + _SATURATION] = np.int32(math.floor(_uniform(words[own + 1, i], _COLOUR_LOW[1], _COLOUR_HIGH[1])))
-        out[i, first + _VALUE] = np.int32(math.floor(_uniform(words[own + 2, i], _COLOUR_LOW[2], _COLOUR_HIGH[2])))
+        reals[i, first + _HUE] = uniform(words[own, i], _COLOUR_LOW[0], _COLOUR_HIGH[0])
+        out[i, first + _SATURATION] = np.int32(math.floor(uniform(words[own + 1, i], _COLOUR_LOW[1], _COLOUR_HIGH[1])))
+        out[i, first + _VALUE] = np.int32(math.floor(uniform(words[own + 2, i], _COLOUR_LOW[2], _COLOUR_HIGH[2])))
 
 
 def scratch(count):
@@ -165,10 +154,10 @@ def fill_single(words, ids, view, num_maps, maps, size, settings, scratch, out, 
         reals[i, first + _START] = scale * ((1.0 - d) * e + b * f)
         reals[i, first + _START + 1] = scale * ((1.0 - a) * f + c * e)
         for axis in range(2):
-            reals[i, first + _SHIFT + axis] = _uniform(words[13 + axis, i], -0.2, 0.2)
-            reals[i, first + _STRETCH + axis] = _uniform(words[15 + axis, i], 0.5, 2.0)
+            reals[i, first + _SHIFT + axis] = uniform(words[13 + axis, i], -0.2, 0.2)
+            reals[i, first + _STRETCH + axis] = uniform(words[15 + axis, i], 0.5, 2.0)
         _set_colour(words, 17, i, color, first, out, reals)
-        out[i, first + _FLIPS], out[i, first + _PATCH] = _integer(words[20, i], 0, 8), _integer(words[21, i], 0, 512)
+        out[i, first + _FLIPS], out[i, first + _PATCH] = integer(words[20, i], 0, 8), integer(words[21, i], 0, 512)
         out[i, first + _SIDE] = size
 
 
@@ -204,15 +193,15 @@ def fill_several(words, counts, items, item_words, fractals, skies, sky_words, s
         for i in range(counts.size):
             if j >= counts[i]:
                 continue
-            label = _integer(item_words[0, j, i], 0, fractals.shape[0])
+            label = integer(item_words[0, j, i], 0, fractals.shape[0])
             for k in range(_FRACTAL_WORDS):
                 out[i, first + k] = fractals[label, k]
             _set_id(out, i, first + _SEQUENCE, items[j, i])
-            out[i, first + _PATCH] = _integer(item_words[1, j, i], 0, 512)
+            out[i, first + _PATCH] = integer(item_words[1, j, i], 0, 512)
             reals[i, first + _STRETCH] = reals[i, first + _STRETCH + 1] = 1.0
             _set_colour(words, own, i, color, first, out, reals)
-            out[i, first + _FLIPS] = _integer(words[own + 3, i], 0, 8)
-            side = np.int64(_uniform(words[own + 4, i], 0.15, 0.6) * size)
+            out[i, first + _FLIPS] = integer(words[own + 3, i], 0, 8)
+            side = np.int64(uniform(words[own + 4, i], 0.15, 0.6) * size)
             out[i, first + _SIDE] = side
-            out[i, first + _LEFT] = _integer(words[own + 5, i], -(side // 2), size - side // 2)
-            out[i, first + _TOP] = _integer(words[own + 6, i], -(side // 2), size - side // 2)
+            out[i, first + _LEFT] = integer(words[own + 5, i], -(side // 2), size - side // 2)
+            out[i, first + _TOP] = integer(words[own + 6, i], -(side // 2), size - side // 2)

@@ -3,13 +3,9 @@
 In numba because the default jitter stands in every training step.
 """
 
-import numpy as np
-
 from fdsl_gpu.cpu_kernels.jit import kernel
+from fdsl_gpu.cpu_kernels.philox import integer, uniform
 from fdsl_gpu.records import MAX_MAPS
-
-_UNIT = 2.0**-32
-_HALF = np.uint64(32)
 
 
 @kernel(error_model="numpy")
@@ -32,14 +28,14 @@ def scale_map(words, labels, num_maps, singular, tries, keep_sigma, maps):
         for j in range(MAX_MAPS):
             total += values[j, 0] + 2 * values[j, 1]
         for attempt in range(tries):
-            chosen = np.int64((words[3 * attempt, i] * np.uint64(n)) >> _HALF)
+            chosen = integer(words[3 * attempt, i], 0, n)
             low, high, unit = 0.8, 1.1, 1.0
             if keep_sigma:
                 own = values[chosen, 0] + 2 * values[chosen, 1]
                 least = (5 + n) / 2
                 low, high = least - total + own, least + 0.5 - total + own
                 unit = own if own > 0 else 1.0
-            factor = (low + (high - low) * (np.float64(words[3 * attempt + 1, i]) * _UNIT)) / unit
+            factor = uniform(words[3 * attempt + 1, i], low, high) / unit
             if factor >= 0 and factor * values[chosen, 0] <= 1.0:
                 for k in range(4 if keep_sigma else 6):
                     maps[i, chosen, k] *= factor

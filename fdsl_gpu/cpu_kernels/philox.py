@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from fdsl_gpu.cpu_kernels.jit import kernel
+from fdsl_gpu.cpu_kernels.jit import inner, kernel
 
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)
@@ -11,6 +11,7 @@ _W0 = np.uint64(0x9E3779B9)
 _W1 = np.uint64(0xBB67AE85)
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
+_UNIT = 2.0**-32
 
 
 @njit(nogil=True, inline="always")
@@ -29,6 +30,18 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
         k0 = (k0 + _W0) & _LOW
         k1 = (k1 + _W1) & _LOW
     return c0, c1, c2, c3
+
+
+@inner
+def uniform(word, low, high):
+    """Uniform in [low, high), from a 32-bit word; ``fdsl_gpu.philox.uniforms`` of one."""
+    return low + (high - low) * (np.float64(word) * _UNIT)
+
+
+@inner
+def integer(word, low, high):
+    """Uniform in [low, high), from a 32-bit word; ``fdsl_gpu.philox.integers`` of one, which includes its ``high``."""
+    return low + np.int64((word * np.uint64(high - low)) >> _HALF)
 
 
 @kernel

@@ -231,7 +231,7 @@ class _Classes:
     fractals: np.ndarray  # [C] of FRACTAL: number of maps, selection table, maps, start
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def _classes(num_classes: int, min_maps: int, max_maps: int) -> _Classes:
     """The first classes; both formulas have the same, whatever the seed."""
     words = philox.words(philox.dataset_key(0, _NUMBER), philox.CLASS, np.arange(num_classes), systems.WORDS)
