@@ -1,3 +1,5 @@
+"""Where class tables come from: shipped, cached, searched once by whoever comes first."""
+
 import os
 import signal
 import subprocess

@@ -1,3 +1,5 @@
+"""Class tables: what they hold, and files that are refused with a reason."""
+
 import dataclasses
 import json
 import os

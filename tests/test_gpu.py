@@ -1,5 +1,7 @@
 """What only a GPU can show: its bytes are the CPU's bytes, and drawing never waits for the device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,15 @@ SCENES: list[tuple[str, dict[str, Any]]] = [
     ("segrcdb", {"masks": "M3"}),
     ("anderson-farrell-multi-1k", {}),
 ]
+
+
+@contextmanager
+def refusing_to_wait() -> Iterator[None]:
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def named(case: object) -> str:
@@ -96,22 +107,16 @@ def test_gpu_stream_never_waits_for_the_device(name: str, options: dict[str, Any
         pytest.skip("pictures with masks are not augmented")
     stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16, augment=augment, **options))
     next(stream)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with refusing_to_wait():
         next(stream)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
 def test_gpu_loader_never_waits_for_the_device(name: str) -> None:
     batches = iter(FDSLLoader(FDSLDataset(name, 64, device="cuda", augment="fdsl", return_ids=True)))
     next(batches)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with refusing_to_wait():
         next(batches)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize(("name", "options"), [*FORMULAS, *SCENES], ids=named)

@@ -1,3 +1,5 @@
+"""The search of classes in space (ExFractalDB): the law, interruptions, and tables that continue."""
+
 import numpy as np
 import pytest
 
