@@ -98,7 +98,6 @@ class Presenter:
             self._arrays = self._scratch_numba(tables, table.numpy(), noise.numpy())
         else:
             arrays = {**tables._asdict(), "quotients": _quotients()}
-            del arrays["max_taps"]
             self._tensors = {name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
             self._tensors |= {"table": table.to(self.device), "noise": noise.to(self.device)}
             self._scratch: tuple[Tensor, ...] = (torch.empty(0),) * 3
@@ -142,8 +141,7 @@ class Presenter:
 
         width = self.image_size
         return {
-            "coefficients": tables[:3],
-            "padded": np.zeros((2, -(-tables.max_taps // 5) * 5, width), np.int32),
+            "coefficients": tuple(tables),
             "buffers": buffers(self.canvas_size, width),
             "fill": np.array(self._fill, np.uint8),
             "quotients": _quotients(),
@@ -166,7 +164,7 @@ class Presenter:
         for start in range(0, len(images), _CPU_CHUNK):
             part = slice(start, start + _CPU_CHUNK)
             rows = records[part]
-            crop.crop(images[part], rows, a["coefficients"], a["padded"], a["buffers"], pictures)
+            crop.crop(images[part], rows, a["coefficients"], a["buffers"], pictures)
             augment.augment(
                 rows,
                 rows.view(np.float32),

@@ -109,7 +109,6 @@ class CoefficientTables(NamedTuple):
     first: NDArray[np.int32]  # [2, max_size + 1, out]: where each window begins, by interpolation and size
     spans: NDArray[np.int32]  # [2, max_size + 1, 2]: where the weights of a size begin, and taps
     weights: NDArray[np.int32]  # flat; [taps, out] for each interpolation and size
-    max_taps: int
 
 
 @lru_cache(maxsize=8)
@@ -139,4 +138,4 @@ def coefficient_tables(max_size: int, out_size: int) -> CoefficientTables:
     flat = np.concatenate(parts)
     for array in (first, spans, flat):
         array.flags.writeable = False
-    return CoefficientTables(first, spans, flat, int(spans[..., 1].max()))
+    return CoefficientTables(first, spans, flat)

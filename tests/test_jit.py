@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fdsl_gpu.cpu_kernels import jit
-from fdsl_gpu.cpu_kernels.transpose import transpose
+from fdsl_gpu.cpu_kernels.permutation import permute
 
 
 def compiling(function):
@@ -22,7 +22,7 @@ def collecting():
     gc.enable()
 
 
-OURS, THEIRS = compiling(transpose.py_func), compiling(compiling)
+OURS, THEIRS = compiling(permute.py_func), compiling(compiling)
 
 
 def test_collection_rests_while_the_outermost_kernel_compiles() -> None:

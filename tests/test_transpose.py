@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
+from fdsl_gpu.cpu_kernels.jit import kernel
 from fdsl_gpu.cpu_kernels.transpose import transpose
+
+
+@kernel
+def transposed(source, top, left, height, width, out):
+    transpose(source, top, left, height, width, out)
 
 
 @pytest.mark.parametrize(
@@ -12,10 +18,10 @@ from fdsl_gpu.cpu_kernels.transpose import transpose
 def test_transpose_is_numpys(shape):
     height, width = shape
     plane = np.random.default_rng(height).integers(0, 256, (height + 3, width + 5)).astype(np.uint8)
-    source = plane[2:-1, 4:-1]
+    source = plane[2 : 2 + height, 4 : 4 + width]
     for filler in (0x00, 0xFF):
         out = np.full((width + 2, height + 7), filler, np.uint8)
-        transpose(source, out)
+        transposed(plane, 2, 4, height, width, out)
         np.testing.assert_array_equal(out[:width, :height], source.T)
         out[:width, :height] = filler
         assert (out == filler).all()

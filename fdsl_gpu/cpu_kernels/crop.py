@@ -3,7 +3,7 @@
 import numpy as np
 
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
-from fdsl_gpu.cpu_kernels.resample import fives, resize_rectangle
+from fdsl_gpu.cpu_kernels.resample import resize_rectangle
 from fdsl_gpu.records import PRESENTATION, word
 
 _TOP, _LEFT, _HEIGHT, _WIDTH, _BICUBIC, _FLIPS = (
@@ -12,22 +12,21 @@ _TOP, _LEFT, _HEIGHT, _WIDTH, _BICUBIC, _FLIPS = (
 
 
 @inner
-def _axis(coefficients, bicubic, size, padded):
+def _axis(coefficients, bicubic, size):
     """One axis of ``resize_rectangle`` for a side of ``size`` pixels."""
     first, spans, weights = coefficients
     begin, taps = spans[bicubic, size]
-    return first[bicubic, size], padded, taps, fives(weights[begin:], taps, padded)
+    return first[bicubic, size], weights[begin:], taps
 
 
 @kernel
-def crop(planes, words, coefficients, padded, scratch, pictures):
+def crop(planes, words, coefficients, scratch, pictures):
     """Planes uint8 [B, P, S, S] to the first of two pictures of each image.
 
     Args:
         planes: uint8 [B, P, S, S].
         words: int32 [B, 76], the records.
         coefficients: (first, spans, weights) of ``fdsl_gpu.resample.coefficient_tables``.
-        padded: int32 [2, >= taps + 4, W], scratch.
         scratch: from ``resample.buffers``.
         pictures: uint8 [>= B, 2, 3, W, W].
     """
@@ -39,7 +38,7 @@ def crop(planes, words, coefficients, padded, scratch, pictures):
             np.int64(record[_HEIGHT]),
             np.int64(record[_WIDTH]),
         )
-        horizontal = _axis(coefficients, record[_BICUBIC], rectangle[3], padded[0])
-        vertical = _axis(coefficients, record[_BICUBIC], rectangle[2], padded[1])
+        horizontal = _axis(coefficients, record[_BICUBIC], rectangle[3])
+        vertical = _axis(coefficients, record[_BICUBIC], rectangle[2])
         for p in range(planes.shape[1]):
             resize_rectangle(planes[b, p], rectangle, horizontal, vertical, record[_FLIPS], scratch, pictures[b, 0, p])

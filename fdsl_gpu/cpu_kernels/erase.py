@@ -12,7 +12,7 @@ import numpy as np
 from fdsl_gpu.cpu_kernels.augment import flush
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
-from fdsl_gpu.cpu_kernels.write_out import luma, row_scratch, write_picture
+from fdsl_gpu.cpu_kernels.write_out import luma, write_picture
 from fdsl_gpu.records import MAX_ERASURES, PRESENTATION, word
 
 # How a rectangle is filled.
@@ -74,23 +74,21 @@ def _erase(
 
 @inner
 def _write(
-    picture, flat, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels, row
+    picture, flat, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels
 ):
     """Look a picture up in its pending tables and the table of the batch, which ``written`` takes together."""
-    if out.itemsize == 1 or planes > channels:
-        # Bytes are written as they are, and luma needs those of all planes.
+    if planes > channels:
         for c in range(planes):
             flush(flat[c], tables[c])
-    if planes > channels:
         square, line = grey
         luma(flat, line)
-        write_picture(square, size, table, out, start, stride_c, stride_h, stride_w, channels, row)
+        write_picture(square, size, table, out, start, stride_c, stride_h, stride_w, channels)
         return
     for c in range(channels):
         pending = tables[c if planes > 1 else 0]
         for v in range(256):
             written[c, v] = table[c, pending[v]]
-    write_picture(picture[:planes], size, written, out, start, stride_c, stride_h, stride_w, channels, row)
+    write_picture(picture[:planes], size, written, out, start, stride_c, stride_h, stride_w, channels)
 
 
 def write(
@@ -131,14 +129,14 @@ def write(
     flat = pictures.reshape(*pictures.shape[:3], -1)
     grey = np.empty((1, size, size), np.uint8)
     random = np.empty(size // 2 + 8, np.uint32)
-    scratch = np.empty_like(table), (grey, grey.reshape(-1)), row_scratch(size), (random, random.view(np.uint16))
+    scratch = np.empty_like(table), (grey, grey.reshape(-1)), (random, random.view(np.uint16))
     noise_law = noise, mode, stream, k0, k1
     _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch)
 
 
 @kernel
 def _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch):
-    written, grey, row, (random, halves) = scratch
+    written, grey, (random, halves) = scratch
     noise, mode, stream, k0, k1 = noise_law
     stride_b, stride_c, stride_h, stride_w = strides
     size = pictures.shape[3]
@@ -160,7 +158,6 @@ def _write_all(words, pictures, flat, tables, results, table, noise_law, out, st
             stride_h,
             stride_w,
             channels,
-            row,
         )
         _erase(
             words[b],

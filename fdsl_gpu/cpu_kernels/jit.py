@@ -22,7 +22,7 @@ from numba.core import event
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-inner = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Decorates what only other kernels call. It has no way in from Python: calling it there ends the process."""
 
 
@@ -30,7 +30,7 @@ def kernel(function=None, **options):
     """Decorates what Python calls; ``options`` are those of ``numba.njit``. Compiled code is cached on disk."""
     if function is None:
         return partial(kernel, **options)
-    compiled = njit(nogil=True, cache=True, no_cfunc_wrapper=True, **options)(function)
+    compiled = njit(nogil=True, cache=True, no_cfunc_wrapper=True, **{"error_model": "numpy", **options})(function)
     _forget_stale_kernels(Path(compiled.stats.cache_path))
     return compiled
 

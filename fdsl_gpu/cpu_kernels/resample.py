@@ -1,8 +1,8 @@
 """Pillow's two-pass resize for numba: a rectangle of a uint8 plane [S, S] to a picture uint8 [O, O].
 
-A pass runs along the first axis, so that its inner loop is over contiguous bytes; the horizontal pass works on the
-transposed plane. Only what differs from the rectangle's first byte is resampled: weights sum to one within their
-rounding, so a window of one value has this value (``tests/test_write_out.py`` holds ``MAX_SIZE`` against it).
+A pass runs along the first axis, so that its vectors are contiguous bytes; the horizontal pass works on the transposed
+plane. Only what differs from the rectangle's first byte is resampled: weights sum to one within their rounding, so a
+window of one value has this value (``tests/test_write_out.py`` holds ``MAX_SIZE`` against it).
 
 Pillow resizes horizontally first; since version 13 vertically first where the height shrinks by more pixels than twice
 the width does, which changes a byte here and there. That is followed.
@@ -12,107 +12,83 @@ The arithmetic is that of ``triton_kernels.write_out`` and ``triton_kernels.crop
 """
 
 import numpy as np
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
+from fdsl_gpu.cpu_kernels import vectors
 from fdsl_gpu.cpu_kernels.jit import inner
 from fdsl_gpu.cpu_kernels.transpose import transpose
+from fdsl_gpu.resample import PRECISION_BITS
 
-_ALIGN = 64
-_HALF = np.int32(1 << 21)
-_BITS = np.int32(22)
-_ZERO = np.int32(0)
-_BYTE = np.int32(255)
+# Bytes that a pass makes at once; rows of scratch memory are whole vectors.
+_LANES = 32
 
 
-@inner(forceinline=True)
-def _add(total, weight, byte):
-    # Casts at every step keep the sum in 32-bit lanes: numba widens int32 arithmetic to int64.
-    return np.int32(total + np.int32(weight * np.int32(byte)))
+@intrinsic
+def _weigh(typing_context, source, pitch, weights, stride, taps, out):
+    """Sum ``taps`` rows of 32 bytes, each times its int32 weight, and store the sums, rounded and clipped to bytes.
 
-
-@inner(forceinline=True)
-def _clip(total):
-    total = np.int32(total >> _BITS)
-    total = _ZERO if total < _ZERO else total
-    return np.uint8(_BYTE if total > _BYTE else total)
-
-
-@inner(forceinline=True)
-def _add4(total, source, row, m, w0, w1, w2, w3):
-    total = _add(_add(total, w0, source[row, m]), w1, source[row + 1, m])
-    return _add(_add(total, w2, source[row + 2, m]), w3, source[row + 3, m])
-
-
-@inner(forceinline=True)
-def _add5(total, source, row, m, w0, w1, w2, w3, w4):
-    return _add(_add4(total, source, row, m, w0, w1, w2, w3), w4, source[row + 4, m])
-
-
-@inner
-def _pass(source, shift, length, first, weights, taps, begin, end, reverse, totals, out):
-    """Outputs ``begin .. end`` of a pass along the first axis, in ``reverse`` order if so.
-
-    ``source`` starts at input ``shift``. ``taps`` is 4 or 5 n; those of weight zero may read spare rows of ``source``.
+    ``source``, ``weights`` and ``out`` are addresses, ``pitch`` and ``stride`` bytes from a row or weight to the next.
     """
+
+    def generate(context, builder, signature, arguments):
+        source, pitch, weights, stride, taps, out = arguments
+
+        def constant(value):
+            return vectors.constant(vectors.INT, value, _LANES)
+
+        total = cgutils.alloca_once_value(builder, constant(1 << (PRECISION_BITS - 1)))
+        with cgutils.for_range(builder, taps) as loop:
+            row = vectors.load(builder, source, builder.mul(loop.index, pitch), vectors.BYTE, _LANES)
+            weight = vectors.load(builder, weights, builder.mul(loop.index, stride), vectors.INT, 1)
+            weight = vectors.shuffle(builder, weight, weight, [0] * _LANES)
+            product = builder.mul(builder.zext(row, weight.type), weight)
+            builder.store(builder.add(builder.load(total), product), total)
+        level = builder.ashr(builder.load(total), constant(PRECISION_BITS))
+        for beyond, limit in (("<", constant(0)), (">", constant(255))):
+            level = builder.select(builder.icmp_signed(beyond, level, limit), limit, level)
+        vectors.store(builder, builder.trunc(level, row.type), out, 0)
+        return context.get_dummy_value()
+
+    return types.void(*[types.uintp] * 6), generate
+
+
+@inner
+def _pass(source, length, axis, out):
+    """One pass along the first axis; the first row of ``source`` is the first input of the first window.
+
+    ``axis`` is (first, weights, taps, begin, end, reverse): outputs ``begin .. end`` are made, in ``reverse`` order if
+    so. ``length`` bytes of each are made, and more up to a whole vector.
+    """
+    first, weights, taps, begin, end, reverse = axis
+    pitch, stride = np.uintp(source.strides[0]), np.uintp(4 * first.size)
     for o in range(begin, end):
-        row = np.uintp(first[o] - shift)
-        out_row = out[end - 1 - o if reverse else o - begin]
-        for t in range(0, taps, 5):
-            w0, w1, w2, w3, w4 = (
-                weights[t, o],
-                weights[t + 1, o],
-                weights[t + 2, o],
-                weights[t + 3, o],
-                weights[t + 4, o],
-            )
-            # By far the most frequent cases are four and five: no totals in memory.
-            if taps == 4:
-                for m in range(length):
-                    out_row[m] = _clip(_add4(_HALF, source, row, m, w0, w1, w2, w3))
-            elif taps == 5:
-                for m in range(length):
-                    out_row[m] = _clip(_add5(_HALF, source, row, m, w0, w1, w2, w3, w4))
-            elif t == 0:
-                for m in range(length):
-                    totals[m] = _add5(_HALF, source, row, m, w0, w1, w2, w3, w4)
-            elif t + 5 < taps:
-                for m in range(length):
-                    totals[m] = _add5(totals[m], source, row, m, w0, w1, w2, w3, w4)
-            else:
-                for m in range(length):
-                    out_row[m] = _clip(_add5(totals[m], source, row, m, w0, w1, w2, w3, w4))
-            row += np.uintp(5)
+        inputs = np.uintp(source.ctypes.data) + np.uintp(first[o] - first[begin]) * pitch
+        output = np.uintp(out.ctypes.data + (end - 1 - o if reverse else o - begin) * out.strides[0])
+        for x in range(0, length, _LANES):
+            at = np.uintp(x)
+            _weigh(inputs + at, pitch, np.uintp(weights.ctypes.data + 4 * o), stride, np.uintp(taps), output + at)
 
 
 @inner
-def _differs(row, background):
-    """Whether any byte does."""
-    different = np.uint8(0)
-    for x in range(row.size):
-        different = np.uint8(different | np.uint8(row[x] ^ background))
-    return different != 0
-
-
-@inner
-def _gather(row, background, used):
-    """Mark the columns of ``used`` in which a row differs."""
-    for x in range(row.size):
-        used[x] = np.uint8(used[x] | np.uint8(row[x] ^ background))
-
-
-@inner
-def _content(plane, y, x, height, width, used):
+def _content(plane, rectangle, used):
     """What differs from the first byte of a rectangle: (top, bottom, left, right) in it; all zero if nothing does."""
+    y, x, height, width = rectangle
     background = plane[y, x]
-    top, bottom, left, right = 0, height, 0, width
-    while top < bottom and not _differs(plane[y + top, x : x + width], background):
-        top += 1
-    if top == bottom:
+    for i in range(width):
+        used[i] = 0
+    top, bottom, left, right = height, 0, 0, width
+    for row in range(height):
+        different = np.uint8(0)
+        for i in range(width):
+            difference = np.uint8(plane[np.uintp(y + row), np.uintp(x + i)] ^ background)
+            used[i] = np.uint8(used[i] | difference)
+            different = np.uint8(different | difference)
+        if different:
+            top, bottom = min(top, row), row + 1
+    if bottom == 0:
         return 0, 0, 0, 0
-    while not _differs(plane[y + bottom - 1, x : x + width], background):
-        bottom -= 1
-    used[:width] = 0
-    for row in range(y + top, y + bottom):
-        _gather(plane[row, x : x + width], background, used)
     while not used[left]:
         left += 1
     while not used[right - 1]:
@@ -121,8 +97,9 @@ def _content(plane, y, x, height, width, used):
 
 
 @inner
-def _windows(first, taps, begin, end):
+def _windows(axis, begin, end):
     """The outputs (low, high) whose windows meet the inputs begin .. end; ``first`` does not decrease."""
+    first, _, taps = axis
     low = 0
     while low < first.size - 1 and first[low] + taps <= begin:
         low += 1
@@ -132,43 +109,15 @@ def _windows(first, taps, begin, end):
     return low, high
 
 
-@inner
-def _copy(source, target):
-    for i in range(source.size):
-        target[i] = source[i]
-
-
-@inner
-def _place(region, top, left, height, width, background, picture):
-    """The region's corner of height x width into ``picture``, and the background around it."""
-    picture[:] = background
-    for y in range(height):
-        _copy(region[y, :width], picture[top + y, left : left + width])
-
-
 def buffers(in_size, out_size):
     """Scratch memory of :func:`resize_rectangle`, for rectangles of planes of side ``in_size``."""
-    # Rows are whole vectors, and there are some more for the taps of weight zero.
-    in_pitch, out_pitch = (in_size + _ALIGN - 1) & -_ALIGN, (out_size + _ALIGN - 1) & -_ALIGN
+    in_pitch, out_pitch = -(-in_size // _LANES) * _LANES, -(-out_size // _LANES) * _LANES
     used = np.empty(in_size, np.uint8)
-    columns = np.empty((in_size + 4, in_pitch), np.uint8)
+    columns = np.empty((in_size, in_pitch), np.uint8)
     narrow = np.empty((out_size, in_pitch), np.uint8)
-    rows = np.empty((in_size + 4, out_pitch), np.uint8)
+    rows = np.empty((in_size, out_pitch), np.uint8)
     region = np.empty((out_size, out_pitch), np.uint8)
-    totals = np.empty(max(in_pitch, out_pitch), np.int32)
-    return used, columns, narrow, rows, region, totals
-
-
-@inner
-def fives(weights, taps, out):
-    """Tap-major ``weights`` int32 [taps * O] to ``out`` int32 [5 n, O], padded with zeros; taps to sum, 4 or 5 n."""
-    size = out.shape[1]
-    padded = (taps + 4) // 5 * 5
-    for t in range(padded):
-        row = out[t]
-        for o in range(size):
-            row[o] = weights[t * size + o] if t < taps else _ZERO
-    return padded if taps > 4 else 4
+    return used, columns, narrow, rows, region
 
 
 @inner(forceinline=True)
@@ -177,42 +126,46 @@ def vertical_first(height, width, size):
     return height > size and height - size > 2 * (width - size)
 
 
-@inner
+@njit(inline="always")
 def resize_rectangle(plane, rectangle, horizontal, vertical, flips, scratch, out):
     """A rectangle (top, left, height, width) of a plane, resized to ``out`` uint8 [O, O], then flipped.
 
-    ``horizontal`` and ``vertical`` are (first int32 [O], weights int32 [>= 5 n, O], taps, 4 or 5 n); bit 0 of ``flips``
+    ``horizontal`` and ``vertical`` are (first int32 [O], weights int32 [taps * O], tap-major, taps); bit 0 of ``flips``
     exchanges left and right, bit 1 top and bottom; ``scratch`` is from :func:`buffers`.
     """
-    used, columns, narrow, rows, region, totals = scratch
-    first_x, weights_x, taps_x, padded_x = horizontal
-    first_y, weights_y, taps_y, padded_y = vertical
-    size, result = out.shape[0], region
-    y, x = rectangle[0], rectangle[1]
-    top, bottom, left, right = _content(plane, y, x, rectangle[2], rectangle[3], used)
-    y0, y1 = _windows(first_y, taps_y, top, bottom)
-    x0, x1 = _windows(first_x, taps_x, left, right)
+    used, columns, narrow, rows, region = scratch
+    size, origin, result = out.shape[0], np.int64(0), region
+    y, x, high, wide = rectangle
+    background = plane[y, x]
+    top, bottom, left, right = _content(plane, rectangle, used)
+    y0, y1 = _windows(vertical, top, bottom)
+    x0, x1 = _windows(horizontal, left, right)
     height, width = y1 - y0, x1 - x0
     if height > 0:
-        top, bottom = np.int64(first_y[y0]), first_y[y1 - 1] + taps_y
-        left, right = np.int64(first_x[x0]), first_x[x1 - 1] + taps_x
-        if vertical_first(rectangle[2], rectangle[3], size):
-            for r in range(bottom - top):
-                _copy(plane[y + top + r, x + left : x + right], columns[r])
-            length = (right - left + _ALIGN - 1) & -_ALIGN
-            _pass(columns, top, length, first_y, weights_y, padded_y, y0, y1, flips & 2, totals, narrow)
-            transpose(narrow[:height, : right - left], rows)
-            length = (height + _ALIGN - 1) & -_ALIGN
-            _pass(rows, left, length, first_x, weights_x, padded_x, x0, x1, flips & 1, totals, region)
-            # There are rows enough: a rectangle that is higher than the result comes from a plane that is larger.
-            transpose(region[:width, :height], rows)
-            result = rows
+        # Inputs of these windows.
+        top, bottom = y + vertical[0][y0], y + vertical[0][y1 - 1] + vertical[2]
+        left, right = x + horizontal[0][x0], x + horizontal[0][x1 - 1] + horizontal[2]
+        across, down = (*horizontal, x0, x1, flips & 1), (*vertical, y0, y1, flips & 2)
+        downwards = vertical_first(high, wide, size)
+        if downwards:
+            for row in range(top, bottom):
+                for column in range(left, right):
+                    columns[row - top, column - left] = plane[row, column]
+            one, two, count, length = down, across, height, right - left
         else:
-            transpose(plane[y + top : y + bottom, x + left : x + right], columns)
-            length = (bottom - top + _ALIGN - 1) & -_ALIGN
-            _pass(columns, left, length, first_x, weights_x, padded_x, x0, x1, flips & 1, totals, narrow)
-            transpose(narrow[:width, : bottom - top], rows)
-            length = (width + _ALIGN - 1) & -_ALIGN
-            _pass(rows, top, length, first_y, weights_y, padded_y, y0, y1, flips & 2, totals, region)
-    y0, x0 = size - y1 if flips & 2 else y0, size - x1 if flips & 1 else x0
-    _place(result, y0, x0, height, width, plane[y, x], out)
+            transpose(plane, top, left, bottom - top, right - left, columns)
+            one, two, count, length = across, down, width, bottom - top
+        _pass(columns, length, one, narrow)
+        transpose(narrow, origin, origin, count, length, rows)
+        _pass(rows, count, two, region)
+        if downwards:
+            # There are rows enough: a rectangle that is higher than the result comes from a plane that is larger.
+            transpose(region, origin, origin, width, height, rows)
+            result = rows
+    top, left = size - y1 if flips & 2 else y0, size - x1 if flips & 1 else x0
+    for row in range(size):
+        for column in range(size):
+            out[row, column] = background
+    for row in range(height):
+        for column in range(width):
+            out[np.uintp(top + row), np.uintp(left + column)] = result[row, column]

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from fdsl_gpu.cpu_kernels import vectors
-from fdsl_gpu.cpu_kernels.jit import kernel
+from fdsl_gpu.cpu_kernels.jit import inner
 
 _ROWS, _COLUMNS = 16, 32
 
@@ -43,21 +43,21 @@ def _transpose_block(typing_context, source, source_pitch, target, target_pitch)
     return types.void(types.uintp, types.uintp, types.uintp, types.uintp), generate
 
 
-@kernel
-def transpose(source, out):
-    """``source`` uint8 [H, W] to ``out`` uint8 [>= W, >= H]; the bytes of a row of either are neighbours."""
-    height, width = source.shape
+@inner
+def transpose(source, top, left, height, width, out):
+    """A rectangle of a plane to ``out`` uint8 [>= W, >= H]; the bytes of a row of either are neighbours."""
     if height < _ROWS or width < _COLUMNS:
         for y in range(height):
             for x in range(width):
-                out[x, y] = source[y, x]
+                out[x, y] = source[top + y, left + x]
         return
     source_pitch, target_pitch = np.uintp(source.strides[0]), np.uintp(out.strides[0])
-    begin, target = np.uintp(source.ctypes.data), np.uintp(out.ctypes.data)
+    begin = np.uintp(source.ctypes.data) + np.uintp(top) * source_pitch + np.uintp(left)
     for x in range(0, width, _COLUMNS):
         # The last blocks begin earlier and write some bytes again. Downwards, so that lines of ``out`` are filled.
-        left = np.uintp(min(x, width - _COLUMNS))
+        column = np.uintp(min(x, width - _COLUMNS))
         for y in range(0, height, _ROWS):
-            top = np.uintp(min(y, height - _ROWS))
-            from_, to = begin + top * source_pitch + left, target + left * target_pitch + top
+            row = np.uintp(min(y, height - _ROWS))
+            from_ = begin + row * source_pitch + column
+            to = np.uintp(out.ctypes.data) + column * target_pitch + row
             _transpose_block(from_, source_pitch, to, target_pitch)

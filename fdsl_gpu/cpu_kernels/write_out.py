@@ -5,10 +5,16 @@ in a table and written to a batch of any strides, as words of the size of its dt
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.lib.stride_tricks import as_strided
 
+from fdsl_gpu.cpu_kernels import vectors
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
-from fdsl_gpu.cpu_kernels.resample import buffers, fives, resize_rectangle
+from fdsl_gpu.cpu_kernels.resample import buffers, resize_rectangle
 
+_BYTE = np.uint64(255)
 _ONES = np.uint64(0x0101010101010101)
 
 # Shares of the three primaries in luma, 16 fractional bits.
@@ -18,55 +24,52 @@ _ROUND, _SHIFT = np.int32(0x8000), np.int32(16)
 
 def resize(planes, first, weights, out):
     """Planes uint8 [N, S, S] to ``out`` uint8 [N, O, O] with ``first`` int32 [O] and ``weights`` int32 [T, O]."""
-    in_size, out_size, taps = planes.shape[1], out.shape[1], weights.shape[0]
-    padded = np.empty(((taps + 4) // 5 * 5, out_size), np.int32)
-    _resize(planes, first, weights.reshape(-1), taps, padded, buffers(in_size, out_size), out)
+    scratch = buffers(planes.shape[1], out.shape[1])
+    _resize(planes, (first, weights.reshape(-1), weights.shape[0]), scratch, out)
 
 
 @kernel
-def _resize(planes, first, weights, taps, padded, scratch, out):
-    in_size = planes.shape[1]
-    axis = (first, padded, taps, fives(weights, taps, padded))
+def _resize(planes, axis, scratch, out):
+    size = planes.shape[1]
     for n in range(planes.shape[0]):
-        resize_rectangle(planes[n], (0, 0, in_size, in_size), axis, axis, 0, scratch, out[n])
+        resize_rectangle(planes[n], (0, 0, size, size), axis, axis, 0, scratch, out[n])
 
 
-def row_scratch(size):
-    """Working memory of :func:`write_picture`: a row as words of eight bytes, and as bytes."""
-    words = np.empty((size + 7) >> 3, np.uint64)
-    return words, words.view(np.uint8)
+@intrinsic
+def _eight_bytes(typing_context, address):
+    """The bytes at an address as one word, the first one lowest."""
+
+    def generate(context, builder, signature, arguments):
+        word = vectors.load(builder, *arguments, 0, ir.IntType(64), 1)
+        return builder.extract_element(word, ir.Constant(vectors.INT, 0))
+
+    return types.uint64(types.uintp), generate
 
 
 @inner
-def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels, scratch):
-    """Look the bytes of ``picture`` uint8 [P, >= size, >= size] up and store them as words at ``out[start:]``."""
-    words, row = scratch
-    whole = size >> 3
+def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels):
+    """Look the bytes of ``picture`` uint8 [P, S, S] up and store them as words at ``out[start:]``."""
     for y in range(size):
         for c in range(channels):
-            if c == 0 or picture.shape[0] > 1:
-                for x in range(size):
-                    row[x] = picture[c, y, x]
+            plane = min(c, picture.shape[0] - 1)
             at = np.uintp(start + c * stride_c + y * stride_h)
-            if stride_w != 1:
+            if stride_w != 1 or size < 8:
                 for x in range(size):
-                    out[at + np.uintp(x * stride_w)] = table[c, row[x]]
-            elif out.itemsize == 1:
-                for x in range(size):
-                    out[at + np.uintp(x)] = row[x]
-            else:
-                for j in range(whole):
-                    x = np.uintp(j << 3)
-                    if words[j] == row[x] * _ONES:
-                        # Most of a picture is background: eight equal bytes are one wide store.
-                        value = table[c, row[x]]
-                        for i in range(8):
-                            out[at + x + np.uintp(i)] = value
-                    else:
-                        for i in range(8):
-                            out[at + x + np.uintp(i)] = table[c, row[x + np.uintp(i)]]
-                for i in range(whole << 3, size):
-                    out[at + np.uintp(i)] = table[c, row[np.uintp(i)]]
+                    out[at + np.uintp(x * stride_w)] = table[c, picture[plane, y, x]]
+                continue
+            row = np.uintp(picture.ctypes.data + (plane * size + y) * size)
+            for x in range(0, size, 8):
+                # The last eight begin earlier and are written again.
+                left = np.uintp(min(x, size - 8))
+                word = _eight_bytes(row + left)
+                if word == (word & _BYTE) * _ONES:
+                    # Most of a picture is background: eight equal bytes are one wide store.
+                    value = table[c, word & _BYTE]
+                    for i in range(8):
+                        out[at + left + np.uintp(i)] = value
+                else:
+                    for i in range(8):
+                        out[at + left + np.uintp(i)] = table[c, (word >> np.uint64(8 * i)) & _BYTE]
 
 
 @inner
@@ -83,19 +86,24 @@ def write(planes, table, out, strides, channels):
 
     ``table`` [channels, 256] has the dtype of ``out``, and is the identity for 8-bit batches.
     """
-    size = planes.shape[2]
-    scratch, grey = row_scratch(size), np.empty((1, size, size), np.uint8)
-    pixels = planes.reshape(*planes.shape[:2], size * size)
-    _write(planes, pixels, table, out, strides, channels, scratch, grey, grey.reshape(-1))
+    batch, _, size, _ = planes.shape
+    if channels == 1 and planes.shape[1] == 3:
+        grey = np.empty((batch, 1, size, size), np.uint8)
+        _grey(planes.reshape(batch, 3, size * size), grey.reshape(batch, size * size))
+        planes = grey
+    if out.itemsize == 1 and strides[3] == 1:
+        np.copyto(as_strided(out, (batch, channels, size, size), strides), planes)
+    else:
+        _write(planes, table, out, *strides, channels)
 
 
 @kernel
-def _write(planes, pixels, table, out, strides, channels, scratch, grey, grey_pixels):
-    stride_b, stride_c, stride_h, stride_w = strides
-    size = planes.shape[2]
+def _grey(planes, out):
     for b in range(planes.shape[0]):
-        picture = planes[b]
-        if channels == 1 and planes.shape[1] == 3:
-            luma(pixels[b], grey_pixels)
-            picture = grey
-        write_picture(picture, size, table, out, b * stride_b, stride_c, stride_h, stride_w, channels, scratch)
+        luma(planes[b], out[b])
+
+
+@kernel
+def _write(planes, table, out, stride_b, stride_c, stride_h, stride_w, channels):
+    for b in range(planes.shape[0]):
+        write_picture(planes[b], planes.shape[2], table, out, b * stride_b, stride_c, stride_h, stride_w, channels)
