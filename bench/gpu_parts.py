@@ -153,7 +153,8 @@ def by_chunk(place: Place, seconds: float) -> Results:
             dataset = FDSLDataset(name, place.batch, device=place.device, **FORMATS[place.dtypes[0]])
             # Before the first batch, for which the renderer reserves scratch memory of this size.
             renderer = dataset.source._prepare()[0]
-            chosen, renderer.chunk = renderer.chunk, chunk
+            chosen, renderer.draw_chunk = renderer.draw_chunk, chunk
+            renderer.chunk = max(renderer.chunk, chunk)
             row = _rates(iter(dataset), place)
             canvas = renderer.formula.planes * renderer.formula.canvas_size**2
             yield f"{name}, chunk {chunk}", {**row, "canvas_mb": chunk * canvas / 1e6, "default_chunk": chosen}

@@ -127,8 +127,8 @@ class Presenter:
         """
         side, width = self.canvas_size, self.image_size
         check_tensors(planes, out, (self.planes, side, side), (self.channels, width, width), self)
-        check_tensor("presentations", presentations, (len(planes), _WORDS), torch.int32, self.device)
-        if not len(planes):
+        check_tensor("presentations", presentations, (planes.shape[0], _WORDS), torch.int32, self.device)
+        if not planes.shape[0]:
             return
         if self.backend == "numba":
             self._run_numba(planes, presentations, key, batch_words(out))
@@ -196,7 +196,7 @@ class Presenter:
     def _run_triton(self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor) -> None:
         crop, augment, erase = (load_kernels(name) for name in ("crop", "augment", "erase"))
         tiles = load_kernels("write_out").tiles
-        batch, side, width = len(planes), self.canvas_size, self.image_size
+        batch, side, width = planes.shape[0], self.canvas_size, self.image_size
         scratch, pictures, tables = (memory[:batch] for memory in self._reserve(batch))
         t, reals = self._tensors, presentations.view(torch.float32)
         coefficients = t["first"], t["spans"], t["weights"]
@@ -250,7 +250,7 @@ class Presenter:
 
     def _reserve(self, batch: int) -> tuple[Tensor, ...]:
         """Scratch memory of the kernels: bytes between the passes, pictures, tables."""
-        if len(self._scratch[0]) < batch:
+        if self._scratch[0].shape[0] < batch:
             width = self.image_size
             shapes = (batch, self.planes, self.canvas_size * width), (batch, 2, 3, width, width), (batch, 2, 3, 256)
             self._scratch = tuple(torch.empty(shape, dtype=torch.uint8, device=self.device) for shape in shapes)

@@ -1,8 +1,9 @@
 """The path from (label, instance) pairs to a batch of images on one device: records, planes, write-out.
 
-On a GPU the batch is worked off in chunks, so that canvases stay in the L2 cache, by kernels queued on the current
-stream; nothing waits for the device. On a CPU, threads take small chunks, each with scratch memory of its own, and the
-kernels release the GIL.
+On a GPU the batch is worked off in chunks by kernels queued on the current stream; nothing waits for the device.
+Drawing takes small chunks, so that canvases stay in the L2 cache; writing out reads each byte once and takes large
+ones, since every launch costs the host some 20 us. On a CPU, threads take small chunks, each with scratch memory of its
+own, and the kernels release the GIL.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ _PRIMITIVES: dict[Primitive, str] = {
     "points_3d": "points.Points3D",
 }
 
-_CPU_CHUNK_BYTES = 1 << 20
-_GPU_CHUNK_BYTES = 8 << 20
+# Bytes of planes that are written out together, and that are drawn together.
+_CPU_BYTES = 1 << 20, 1 << 20
+_GPU_BYTES = 40 << 20, 8 << 20
 _MAX_CHUNK = 256
 _CHUNKS_A_THREAD = 4
 
@@ -72,22 +74,27 @@ class _Lane:
         presenter: Presenter | None,
         masks: MaskWriteOut,
         planes: Tensor,
+        draw_chunk: int,
     ) -> None:
-        self._primitive, self._planes = primitive, planes
+        self._primitive, self._planes, self._draw_chunk = primitive, planes, draw_chunk
         self._write_out, self._presenter, self._mask_write_out = write_out, presenter, masks
         self._masks: Tensor | None = None
 
     def __call__(self, work: _Work, part: slice) -> None:
         records = work.records[part]
-        planes = self._planes[: len(records)]
-        if work.masks is None:
-            self._primitive.draw(records, work.key, planes)
-        else:
+        count = records.shape[0]
+        planes = self._planes[:count]
+        drawn = [planes]
+        if work.masks is not None:
             if self._masks is None:
                 self._masks = torch.empty_like(self._planes[:, 0])
-            masks = self._masks[: len(records)]
-            self._primitive.draw(records, work.key, planes, masks)
-            self._mask_write_out(masks, work.masks[part])
+            drawn.append(self._masks[:count])
+        step = _even(count, self._draw_chunk)
+        for start in range(0, count, step):
+            some = slice(start, start + step)
+            self._primitive.draw(records[some], work.key, *(memory[some] for memory in drawn))
+        if work.masks is not None:
+            self._mask_write_out(drawn[1], work.masks[part])
         if self._presenter is None or work.presentations is None:
             self._write_out(planes, work.out[part])
         else:
@@ -125,8 +132,8 @@ class Renderer:
         self.backend = backend or backend_for(device)
         self.key = philox.dataset_key(seed, formula.NUMBER)
         image_bytes = formula.planes * formula.canvas_size**2
-        budget = _CPU_CHUNK_BYTES if device.type == "cpu" else _GPU_CHUNK_BYTES
-        self.chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
+        budgets = _CPU_BYTES if device.type == "cpu" else _GPU_BYTES
+        self.chunk, self.draw_chunk = (min(max(budget // image_bytes, 1), _MAX_CHUNK) for budget in budgets)
         self._write_out = write_out
         self._memory = BatchMemory()
         self._drawn: torch.cuda.Event | None = None
@@ -245,7 +252,7 @@ class Renderer:
         masks = MaskWriteOut(side, self._write_out["image_size"], self.device)
         scratch = torch.empty((self.chunk, planes, side, side), dtype=torch.uint8, device=self.device)
         primitive = make_primitive(self.formula, self.device, self.backend)
-        return _Lane(primitive, write_out, self._make_presenter(), masks, scratch)
+        return _Lane(primitive, write_out, self._make_presenter(), masks, scratch, self.draw_chunk)
 
     def _make_presenter(self) -> Presenter | None:
         if self.recipe is None:

@@ -144,7 +144,7 @@ class WriteOut:
     def _run_triton(self, planes: Tensor, words: Tensor) -> None:
         kernels = load_kernels("write_out")
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
-        sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else len(self._weights)}
+        sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else self._weights.shape[0]}
         options: dict[str, Any] = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": False}
         source = planes
         packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
@@ -174,7 +174,7 @@ class WriteOut:
 
     def _reserve(self, batch: int) -> Tensor:
         """Scratch uint8 [batch, P, S, W] for the rows between the passes."""
-        if len(self._scratch) < batch:
+        if self._scratch.shape[0] < batch:
             shape = (batch, self.planes, self.canvas_size, self.image_size)
             self._scratch = torch.empty(shape, dtype=torch.uint8, device=self.device)
         return self._scratch[:batch]

@@ -28,10 +28,10 @@ FLIPS = tl.constexpr(5)
 
 def first_tiles(in_size: int, out_size: int) -> tuple[dict[str, int], int]:
     """Block sizes, and how many cover a rectangle's first pass, whichever it is."""
-    block_x = min(128, triton.next_power_of_2(min(in_size, out_size)))
+    block_x = min(128, 1 << (min(in_size, out_size) - 1).bit_length())
     block_y = 1024 // block_x
-    across = triton.cdiv(in_size, block_y) * triton.cdiv(out_size, block_x)
-    down = triton.cdiv(out_size, block_y) * triton.cdiv(in_size, block_x)
+    across = -(-in_size // block_y) * -(-out_size // block_x)
+    down = -(-out_size // block_y) * -(-in_size // block_x)
     return {"BLOCK_Y": block_y, "BLOCK_X": block_x}, max(across, down)
 
 

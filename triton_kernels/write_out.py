@@ -20,9 +20,9 @@ NUM_WARPS = 4
 
 def tiles(height: int, width: int, elements: int = 1024) -> tuple[dict[str, int], tuple[int, int]]:
     """Block sizes, of so many elements, and the last two grid dimensions that cover height x width."""
-    block_x = min(128, triton.next_power_of_2(width))
+    block_x = min(128, 1 << (width - 1).bit_length())
     block_y = elements // block_x
-    return {"BLOCK_Y": block_y, "BLOCK_X": block_x}, (triton.cdiv(height, block_y), triton.cdiv(width, block_x))
+    return {"BLOCK_Y": block_y, "BLOCK_X": block_x}, (-(-height // block_y), -(-width // block_x))
 
 
 @triton.jit

@@ -77,7 +77,7 @@ class ContourVertices:
             self.kernels.vertices(as_contours(contours), *self._tables, words.numpy(), greys.numpy(), *key, *streams)
             return
         with self.guard():
-            self.kernels.vertices[len(contours), -(-self.columns // _VERTEX_BLOCK)](
+            self.kernels.vertices[contours.shape[0], -(-self.columns // _VERTEX_BLOCK)](
                 contours,
                 contours.view(torch.float32),
                 *self._tables,

@@ -61,13 +61,13 @@ class Contours:
         Raises:
             ValueError: for another shape, dtype, layout or device.
         """
+        batch, side = records.shape[0], self.canvas_size
         self._check_records(records)
-        side = self.canvas_size
-        check_tensor("planes", planes, (len(records), 1, side, side), torch.uint8, self.device)
-        if not len(records):
+        check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
+        if not batch:
             return
-        if len(self._words) < len(records):
-            self._words, self._greys = self.stage.empty(len(records))
+        if self._words.shape[0] < batch:
+            self._words, self._greys = self.stage.empty(batch)
         self.stage.fill(records, key, self._words, self._greys)
         self.raster(records, self._words, self._greys, planes)
 
@@ -97,13 +97,14 @@ class Contours:
                 as_contours(records), words.numpy(), greys.numpy(), planes.numpy(), self.background
             )
             return
-        if len(self._canvas) < len(records):
+        batch = records.shape[0]
+        if self._canvas.shape[0] < batch:
             # Zero once: the kernel "resolve" leaves it zero for the next images.
-            shape = (len(records), self.canvas_size, self.canvas_size)
+            shape = (batch, self.canvas_size, self.canvas_size)
             self._canvas = torch.zeros(shape, dtype=torch.int32, device=self.device)
         pixels = planes.numel()
         with self.stage.guard():
-            self.stage.kernels.raster[len(records), self.stage.rows](
+            self.stage.kernels.raster[batch, self.stage.rows](
                 records,
                 words,
                 greys,
@@ -121,4 +122,4 @@ class Contours:
             )
 
     def _check_records(self, records: Tensor) -> None:
-        check_tensor("records", records, (len(records), _RECORD_WORDS), torch.int32, self.device)
+        check_tensor("records", records, (*records.shape[:1], _RECORD_WORDS), torch.int32, self.device)

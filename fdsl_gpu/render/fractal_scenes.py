@@ -89,7 +89,7 @@ class FractalScenes:
         Raises:
             ValueError: a shape, dtype, layout or device is not as above.
         """
-        batch = len(records)
+        batch = records.shape[0]
         check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
         side = self.canvas_size
         check_tensor("planes", planes, (batch, self.planes, side, side), torch.uint8, self.device)
@@ -135,7 +135,7 @@ class FractalScenes:
 
     def _fill_heights(self, records: Tensor, key: tuple[int, int]) -> None:
         background = self._background
-        background.fill_heights[(len(records),)](
+        background.fill_heights[(records.shape[0],)](
             records,
             records.view(torch.float32),
             self._scratch["heights"],
@@ -148,7 +148,7 @@ class FractalScenes:
         )
 
     def _compose(self, records: Tensor, planes: Tensor) -> None:
-        grid = (len(records), -(-(self.canvas_size**2) // _PIXEL_BLOCK))
+        grid = (records.shape[0], -(-(self.canvas_size**2) // _PIXEL_BLOCK))
         options: dict[str, Any] = {"PLANES": self.planes, "BLOCK": _PIXEL_BLOCK, "enable_fp_fusion": False}
         reals, scenes, heights = records.view(torch.float32), self._scratch["scenes"], self._scratch["heights"]
         self._kernels.compose[grid](
@@ -168,7 +168,7 @@ class FractalScenes:
 
     def _reserve(self, batch: int) -> None:
         """Scratch memory of the Triton kernels for at least so many images."""
-        if self._scratch and len(self._scratch["hits"]) >= batch:
+        if self._scratch and self._scratch["hits"].shape[0] >= batch:
             return
         number, side = self.max_fractals, self.fractal_size
         pitch = 2**self._levels + 1 if self.planes == 3 else 0

@@ -71,7 +71,7 @@ class Points3D:
         Raises:
             ValueError: a shape, dtype, layout or device is not as above.
         """
-        batch = len(records)
+        batch = records.shape[0]
         check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
         side = self.canvas_size
         check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
@@ -93,7 +93,7 @@ class Points3D:
         k0, k1 = signed_key(key)
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             planes.zero_()
-            ifs.draw_3d[(len(records),)](
+            ifs.draw_3d[(records.shape[0],)](
                 records,
                 records.view(torch.float32),
                 planes,

@@ -119,7 +119,7 @@ class Points2D:
         Raises:
             ValueError: a shape, dtype, layout or device is not as above.
         """
-        batch, side = len(records), self.canvas_size
+        batch, side = records.shape[0], self.canvas_size
         check_tensor("records", records, (batch, _WORDS), torch.int32, self.device)
         check_tensor("planes", planes, (batch, self.planes, side, side), torch.uint8, self.device)
         if batch == 0:
@@ -134,9 +134,9 @@ class Points2D:
         )
 
     def _draw_triton(self, records: Tensor, key: tuple[int, int], planes: Tensor) -> None:
-        kernels, side, batch = self._kernels, self.canvas_size, len(records)
+        kernels, side, batch = self._kernels, self.canvas_size, records.shape[0]
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            if len(self._marks) < batch:
+            if self._marks.shape[0] < batch:
                 dtype = torch.int32 if self.color else torch.uint8
                 self._marks = torch.empty(batch, side, side, dtype=dtype, device=self.device)
             marks = self._marks[:batch]
