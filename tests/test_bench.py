@@ -3,6 +3,8 @@
 import importlib
 import json
 import math
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench.scaling import AXES, fit
+from tests.conftest import HAS_TRITON
 
 TINY = ["--device", "cpu", "--rounds", "2"]
 
@@ -99,6 +102,19 @@ def test_fit_finds_a_line_and_an_exponent() -> None:
     assert (line["fixed_us"], line["us_per_unit"], line["r_squared"]) == (10, 3, 1)
     assert fit([1, 2, 4, 8], [5, 20, 80, 320])["exponent"] == 2
     assert fit([1, 2, 4, 8], [7, 7, 7, 7])["exponent"] == 0
+
+
+@pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
+def test_host_time(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    command = [sys.executable, "-m", "bench.host_time", "--datasets", "rcdb-1k", "--rounds", "2", "--json", str(path)]
+    # Not in the interpreter, which looks no compiled kernel up.
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    subprocess.run(command, env=environment, check=True)
+    results = json.loads(path.read_text())["results"]
+    assert results["rcdb-1k"]["launches"] < results["rcdb-1k, augmented"]["launches"]
+    for row in results.values():
+        assert 0 < row["draws_us"] < row["host_us"]
 
 
 def test_first_batch(run: Any) -> None:

@@ -1,0 +1,153 @@
+"""Microseconds that a batch on a GPU costs the host, measured without a GPU.
+
+    python -m bench.host_time --json FILE
+
+The stream takes the path of a GPU on memory of the CPU. Triton binds and looks up every kernel as it always does; only
+the last step, the driver's launch, is left out, as are copies, events and fills, which the driver queues as well. Each
+of those costs a few microseconds more. Times are of this thread alone ("draws": classes, instances, records and
+presentations; "launches" and what surrounds them: the rest), the median of many batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import torch
+
+from bench import stages
+from bench.common import cpu_threads, parser, save
+from fdsl_gpu import FDSLDataset, renderer
+from fdsl_gpu.renderer import Renderer
+
+DATASETS = [name for name in stages.DATASETS if name != "segrcdb"]
+"""Without SegRCDB, whose masks are resized by torch, which would compute here."""
+
+_DRAWS = ("locate", "records", "presentations", "targets")
+
+
+class _Driver:
+    """What Triton asks of a driver before a launch."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int) -> int:
+        return 0
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", 90, 32)
+
+
+class _Kernel:
+    """A compiled kernel that is not launched."""
+
+    function = 0
+    packed_metadata = ()
+
+    def launch_metadata(self, *arguments: Any) -> None:
+        return None
+
+    def run(self, *arguments: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def no_device() -> Iterator[Counter[str]]:
+    """Renderers take the path of a GPU while this lasts; yields the number of launches, by kernel."""
+    from triton.runtime import driver
+    from triton.runtime.jit import JITFunction
+
+    launches: Counter[str] = Counter()
+    used: set[JITFunction] = set()
+    launch, nothing = JITFunction.run, contextlib.nullcontext()
+    stream = SimpleNamespace(wait_event=lambda event: None, record_event=lambda: None)
+
+    def compile_nothing(kernel: Any, key: Any, signature: Any, device: int, *arguments: Any) -> _Kernel:
+        used.add(kernel)
+        compiled = kernel.device_caches[device][0][key] = _Kernel()
+        return compiled
+
+    def counted(kernel: Any, *arguments: Any, **options: Any) -> Any:
+        launches[kernel.__name__] += 1
+        return launch(kernel, *arguments, **options)
+
+    def draw_on_stream(self: Renderer, work: Any) -> None:
+        self._draw_on_stream(work.records, work.presentations, work.out, work.masks)
+
+    try:
+        with (
+            mock.patch.object(type(driver), "active", _Driver()),
+            mock.patch.object(JITFunction, "_do_compile", compile_nothing),
+            mock.patch.object(JITFunction, "run", counted),
+            mock.patch.object(renderer, "backend_for", return_value="triton"),
+            mock.patch.object(renderer, "_CPU_BYTES", renderer._GPU_BYTES),
+            mock.patch.object(Renderer, "_draw_on_threads", draw_on_stream),
+            mock.patch.object(torch.cuda, "current_stream", return_value=stream),
+            mock.patch.object(torch.cuda, "device_of", return_value=nothing),
+            mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
+            mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),
+        ):
+            yield launches
+    finally:
+        for kernel in used:
+            kernel.device_caches.clear()
+
+
+def measure(name: str, batch: int, rounds: int, **options: Any) -> dict[str, Any]:
+    """Of one dataset; options are those of ``FDSLDataset``.
+
+    Returns:
+        "host_us" and "draws_us" a batch, "launches" of kernels in it, and "rounds".
+    """
+    with cpu_threads(1), no_device() as launches:
+        dataset = FDSLDataset(name, batch, device="cpu", dtype=torch.bfloat16, **options)
+        stream = iter(dataset)
+        for _ in range(3):
+            launches.clear()
+            next(stream)
+        count = launches.total()
+        times = [_thread_time(stream) for _ in range(rounds)]
+        clock = stages.Clock("cpu")
+        draws = []
+        with stages.clocked(clock, dataset):
+            for _ in range(rounds):
+                clock.restart()
+                next(stream)
+                clock.book()
+                draws.append(sum(clock.seconds.get(stage, 0.0) for stage in _DRAWS))
+    host_us, draws_us = (round(statistics.median(values) * 1e6, 1) for values in (times, draws))
+    return {"host_us": host_us, "draws_us": draws_us, "launches": count, "rounds": rounds}
+
+
+def _thread_time(stream: Iterator[Any]) -> float:
+    start = time.thread_time()
+    next(stream)
+    return time.thread_time() - start
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--datasets", nargs="*", default=DATASETS, choices=DATASETS)
+    options.add_argument("--batch", type=int, default=256)
+    options.add_argument("--rounds", type=int, default=200)
+    arguments = options.parse_args()
+    results = {}
+    for name in arguments.datasets:
+        for augment in (None, "fdsl"):
+            label = f"{name}, augmented" if augment else name
+            row = results[label] = measure(name, arguments.batch, arguments.rounds, augment=augment)
+            print(f"{label:40} {row['host_us']:7.0f} us, draws {row['draws_us']:4.0f} us, {row['launches']} launches")
+    save(arguments, results)
+
+
+if __name__ == "__main__":
+    main()
