@@ -41,8 +41,7 @@ def _kernels(dataset: FDSLDataset, positions: Any, out: Any) -> tuple[Callable[[
     lane = renderer._reserve(1)[0]
 
     def kernels() -> None:
-        chunk = _even(len(words), renderer.chunk)
-        renderer._run(lane, work, iter(range(0, len(words), chunk)), chunk)
+        renderer._run(lane, work, iter(_even(len(words), renderer.chunk)))
 
     return kernels, lambda: fixed.copy_(words, non_blocking=True)
 
