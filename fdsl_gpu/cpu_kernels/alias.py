@@ -21,22 +21,13 @@ def fill_tables(weights, num_maps, out):
 
 def scratch():
     """What :func:`fill_table` works in."""
-    counts, kept, alias = np.empty((3, MAX_MAPS), np.int64)
-    return counts, np.empty(MAX_MAPS), kept, alias
+    return np.empty(MAX_MAPS), np.empty(MAX_MAPS)
 
 
 @kernel(error_model="numpy")
 def _fill_tables(weights, num_maps, scratch, out):
     for row in range(out.shape[0]):
         fill_table(weights[row], num_maps[row], scratch, out[row])
-
-
-@inner(error_model="numpy")
-def fill_table(weights, n, scratch, out):
-    """One table, from the weights of n maps."""
-    counts, remainders, kept, alias = scratch
-    _round(weights, n, counts, remainders)
-    _fill(counts, n, kept, alias, out)
 
 
 @inner
@@ -48,53 +39,37 @@ def _largest(values, n):
     return best
 
 
-@inner
-def _smallest(values, n):
-    """The place of the smallest of the first n, the first of equals."""
-    best = 0
-    for j in range(1, n):
-        best = j if values[j] < values[best] else best
-    return best
-
-
-@inner(error_model="numpy")
-def _round(weights, n, counts, remainders):
-    """Weights to integers that sum to 65,536, by largest remainders; the earlier map wins a tie."""
+@inner(inline="always")
+def fill_table(weights, n, scratch, out):
+    """One table, from the weights of n maps. All numbers but the weights and shares are whole, and exact as float64."""
+    surplus, remainders = scratch
     total = 0.0
     for j in range(n):
         total += weights[j]
+    # Weights to integers that sum to 65,536, by largest remainders; the earlier map wins a tie.
     missing = HALVES
     for j in range(n):
         share = weights[j] / total * HALVES
-        counts[j] = np.int64(np.floor(share))
-        remainders[j] = share - counts[j]
-        missing -= counts[j]
+        count = np.floor(share)
+        remainders[j] = share - count
+        missing -= np.int64(count)
+        # Half words of column j are first_j .. first_(j+1) - 1.
+        surplus[j] = count - (_FIRST[n - 1, j + 1] - _FIRST[n - 1, j])
     for _ in range(missing):
         best = _largest(remainders, n)
-        counts[best] += 1
+        surplus[best] += 1
         remainders[best] = -1.0
-
-
-@inner
-def _fill(surplus, n, kept, alias, out):
-    """Fill the emptiest column from the fullest map, at most seven times; all but ``out`` is scratch from here on."""
     for j in range(MAX_MAPS):
-        kept[j], alias[j], out[j] = 0, j, 0
-    # Half words of column j are first_j .. first_(j+1) - 1.
-    for j in range(n):
-        kept[j] = _FIRST[n - 1, j + 1] - _FIRST[n - 1, j]
-        surplus[j] -= kept[j]
+        out[j] = HALVES << 8 | j if j < n else 0
+    # Fill the emptiest column from the fullest map, at most seven times.
     for _ in range(n - 1):
-        small, large = _smallest(surplus, n), _largest(surplus, n)
-        lacking = surplus[small]
-        if lacking == 0:
+        small = 0
+        for j in range(1, n):
+            small = j if surplus[j] < surplus[small] else small
+        if surplus[small] == 0:
             break
-        kept[small] += lacking
-        alias[small] = large
+        large = _largest(surplus, n)
+        kept = _FIRST[n - 1, small + 1] + np.int64(surplus[small])
+        out[small] = (n * kept - small * HALVES) << 8 | large
+        surplus[large] += surplus[small]
         surplus[small] = 0
-        surplus[large] += lacking
-    for j in range(n):
-        threshold = _FIRST[n - 1, j] * n - j * HALVES + n * kept[j]
-        if alias[j] == j:
-            threshold = HALVES
-        out[j] = threshold << 8 | alias[j]
