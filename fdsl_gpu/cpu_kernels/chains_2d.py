@@ -18,37 +18,31 @@ STEPS = 8
 ROW = 2 * LANES
 
 
-def chain_scratch():
-    """Scratch of :func:`advance`: tables, chosen maps and points."""
-    cloud = np.empty((STEPS + 1) * ROW, np.float32)
-    tables = np.empty(7 * 8, np.float32)
-    return tables, tables.view(np.int32), np.empty(STEPS * LANES, np.int32), cloud
-
-
-def _steps_of(points):
+def steps_of(points):
     """Steps that each lane takes so that ``points`` are emitted, the origin among them."""
     return WARMUP + (max(points - 1 - WARMUP, 0) + LANES - 1) // LANES
 
 
-steps_of = _steps_of
-steps = inner(_steps_of)
+def chain_tables(records):
+    """What :func:`advance` looks up, float32 [B, 7 * 8]: what maps are chosen by, as bits, and six coefficients."""
+    tables = np.empty((len(records), 7, 8), np.float32)
+    tables[:, 0] = records["select"].view(np.float32)
+    tables[:, 1:] = records["maps"].transpose(0, 2, 1)
+    return tables.reshape(-1, 7 * 8)
 
 
-@inner
+def chain_scratch():
+    """Scratch of :func:`advance`: chosen maps and points."""
+    return np.empty(STEPS * LANES, np.int32), np.empty((STEPS + 1) * ROW, np.float32)
+
+
+@inner(inline="always")
 def emitting(step, points):
-    """How many lanes, from lane 0 on, draw at a step."""
-    if step < WARMUP:
-        return 1 if step + 1 < points else 0
-    return min(LANES, points - 1 - WARMUP - (step - WARMUP) * LANES)
-
-
-@inner
-def fill_tables(record, tables, choices):
-    """What the maps are chosen by, as bits, and each of their six coefficients: ``tables`` float32 [7 * 8]."""
-    for m in range(8):
-        choices[m] = record.select[m]
-        for k in range(6):
-            tables[8 * (k + 1) + m] = record.maps[m, k]
+    """How many lanes, from lane 0 on, draw at a step; none where it is negative."""
+    warm = step >= WARMUP
+    lanes = LANES if warm else 1
+    left = points - 1 - (WARMUP + (step - WARMUP) * LANES if warm else step)
+    return lanes if left > lanes else left
 
 
 def _number(value):
@@ -94,15 +88,15 @@ def _move(typing_context, chosen, here, tables):
 
 
 @inner
-def advance(num_maps, tables, halves, chosen, cloud):
-    """The next steps of all trajectories, after the last row of ``cloud``, which the first becomes."""
+def advance(num_maps, tables, image, halves, first, last, chosen, cloud):
+    """Steps ``first`` .. ``last - 1`` of all trajectories, after the last row of ``cloud``, which the first becomes."""
     for i in range(ROW):
         cloud[i] = cloud[STEPS * ROW + i]
-    table, choice, num_maps = np.uintp(tables.ctypes.data), np.uintp(chosen.ctypes.data), np.int32(num_maps)
-    half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data)
+    table, choice = np.uintp(tables.ctypes.data) + np.uintp(4 * 7 * 8 * image), np.uintp(chosen.ctypes.data)
+    half, here = np.uintp(halves.ctypes.data) + np.uintp(2 * LANES * first), np.uintp(cloud.ctypes.data)
     # In two loops, each of which keeps more lanes in flight than one would.
-    for lane in range(0, halves.size, 8):
-        _choose(half + np.uintp(2 * lane), num_maps, table, choice + np.uintp(4 * lane))
-    for step in range(halves.shape[0]):
+    for lane in range(0, (last - first) * LANES, 8):
+        _choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
+    for step in range(last - first):
         for lane in range(0, LANES, 8):
             _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * ROW + lane)), table)

@@ -13,9 +13,8 @@ from fdsl_gpu.cpu_kernels.chains_2d import (
     WARMUP,
     advance,
     chain_scratch,
+    chain_tables,
     emitting,
-    fill_tables,
-    steps,
     steps_of,
 )
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
@@ -37,8 +36,7 @@ _HALVES, _BYTES = np.uint64(0x0000FFFF0000FFFF), np.uint64(0x0000000100000001)
 _BELOW = np.uint64(0x10000 + 32832) * _BYTES
 
 
-@inner
-def _pitch(size):
+def _pitch_of(size):
     """Cells in a row of a canvas: those of the margin, which is at its left, those of the pixels, and whole words."""
     return (size + _MARGIN + 63) // 64 * 64
 
@@ -56,28 +54,29 @@ def _cell(x, y, low, scale, size, pitch):
     return cell if keep else np.int32(pitch * np.int32(np.int32(size) + np.int32(_MARGIN)))
 
 
-@inner
-def _plot(record, halves, points, size, numbered, chains, cells, canvas, words):
-    """Mark the cells of the points in ``canvas`` int32: with their last number + 1, an element each, or with a bit.
+@inner(inline="always")
+def _plot(record, image, points, size, pitch, numbered, chains, marks):
+    """Mark the cells of the points in the canvas: int32, with their last number + 1, or else uint64, with a bit each.
 
-    Bits make a canvas that fits into the first-level cache. ``chains`` and ``cells`` are scratch;
-    ``words`` uint64 are those of ``canvas``.
+    Bits make a canvas that fits into the first-level cache. ``marks`` are the canvas and, as scratch, cells of points.
     """
     low, scale = (record.low[0], record.low[1]), (record.scale[0], record.scale[1])
-    pitch, side = np.int32(_pitch(size)), np.float32(size)
-    tables, choices, chosen, cloud = chains
-    canvas[:] = 0
-    origin = np.uint32(_cell(_ZERO, _ZERO, low, scale, side, pitch))
+    pitch, side = np.int32(pitch), np.float32(size)
+    tables, halves, chosen, cloud = chains
+    canvas, cells = marks
+    for i in range(canvas.size):
+        canvas[i] = 0
+    for i in range(cloud.size):
+        cloud[i] = _ZERO
+    origin = _cell(_ZERO, _ZERO, low, scale, side, pitch)
     if numbered:
         canvas[origin] = 1
     else:
-        words[origin >> _WORD] = _1 << np.uint64(origin & _BIT)
-    cloud[:] = _ZERO
-    fill_tables(record, tables, choices)
+        canvas[origin >> _WORD] = _1 << np.uint64(origin & _BIT)
     number = 2
-    for first in range(0, steps(points), STEPS):
-        last = min(first + STEPS, steps(points))
-        advance(record.num_maps, tables, halves[first:last], chosen, cloud)
+    for first in range(0, halves.shape[0], STEPS):
+        last = first + STEPS if first + STEPS < halves.shape[0] else halves.shape[0]
+        advance(record.num_maps, tables, image, halves, first, last, chosen, cloud)
         for step in range(first, last):
             here = cloud[(step - first + 1) * ROW : (step - first + 2) * ROW]
             count = emitting(step, points)
@@ -88,30 +87,29 @@ def _plot(record, halves, points, size, numbered, chains, cells, canvas, words):
                     canvas[cells[lane]] = number + lane
             else:
                 for lane in range(count):
-                    words[cells[lane] >> _WORD] |= _1 << np.uint64(cells[lane] & _BIT)
+                    canvas[cells[lane] >> _WORD] |= _1 << np.uint64(cells[lane] & _BIT)
             number += count
 
 
-@inner
-def _spread_bits(marks, size, rendering, line, line_bytes, levels):
-    """Fill ``levels`` uint8 [S, S] with 127 where a point is, or its 3x3 block.
+@inner(inline="always")
+def _spread_bits(marks, size, pitch, rendering, lines, levels):
+    """Fill ``levels`` uint8 [S * S] with 127 where a point is, or its 3x3 block.
 
-    ``line`` uint64 [9 pitch / 64] is scratch, ``line_bytes`` its bytes.
+    ``lines`` is scratch: uint64 [pitch / 64] and [pitch / 8], each with its bytes.
     """
-    words = _pitch(size) // 64
-    row_bits, eights = line[:words], line[words : 9 * words]
-    row_bytes, row_levels = line_bytes[: 8 * words], line_bytes[8 * words :]
+    row_bits, row_bytes, eights, row_levels = lines
+    words = pitch // 64
     for row in range(size):
-        here = marks[row * words : (row + 4) * words]
-        after = np.uint64(0)
-        for k in range(words - 1, -1, -1):
+        # What follows a row is the margin of the next, or what lies beyond its pixels: nothing that shows.
+        for k in range(words):
+            at = row * words + k
             if rendering == POINT:
-                word = here[3 * words + k]
-                row_bits[k] = (word >> _3) | (after << _61)
+                at += 3 * words
+                row_bits[k] = (marks[at] >> _3) | (marks[at + 1] << _61)
             else:
-                word = here[k] | here[words + k] | here[2 * words + k]
+                word = marks[at] | marks[at + words] | marks[at + 2 * words]
+                after = marks[at + 1] | marks[at + words + 1] | marks[at + 2 * words + 1]
                 row_bits[k] = word | (word >> _1) | (after << _63) | (word >> _2) | (after << _62)
-            after = word
         for k in range(8 * words):
             spread = np.uint64(row_bytes[k])
             spread = (spread | (spread << np.uint64(28))) & np.uint64(0x0000000F0000000F)
@@ -128,13 +126,12 @@ def _greatest(a, b):
     return a if a > b else b
 
 
-@inner
-def _spread_numbers(canvas, size, rendering, line, levels):
-    """Fill ``levels`` uint8 [S, S] with 1 + n modulo 128 of the last point, or of the last whose block covers a pixel.
+@inner(inline="always")
+def _spread_numbers(canvas, size, pitch, rendering, line, levels):
+    """Fill ``levels`` uint8 [S * S] with 1 + n modulo 128 of the last point, or of the last whose block covers a pixel.
 
     ``line`` int32 [pitch] is scratch.
     """
-    pitch = _pitch(size)
     for row in range(size):
         out = levels[row * size : (row + 1) * size]
         if rendering == POINT:
@@ -164,12 +161,13 @@ def _lit(w0, w1, w2, w3):
     return (bits << _8) - bits
 
 
-@inner
-def _light(record, k0, k1, stream, eights, groups, masks):
+@inner(inline="always")
+def _light(record, key, eights, groups, masks):
     """Clear the pixels, eight in each of ``eights`` uint64 [n], that the random pattern leaves dark.
 
     ``groups`` uint32 [n + 1] and ``masks`` uint64 [n] are scratch. Only groups that hold a lit pixel draw numbers.
     """
+    k0, k1, stream = key
     low, view = np.uint64(record.pattern_low), np.uint64(record["view"])
     high = np.uint64(record.pattern_high) | (np.uint64(stream) << _24)
     used = np.uint32(0)
@@ -183,24 +181,27 @@ def _light(record, k0, k1, stream, eights, groups, masks):
         eights[groups[i]] &= masks[i]
 
 
-@inner
-def _place(levels, mirror, size, palette, planes):
-    """Write ``levels`` uint8 [S, S], mirrored, to ``planes`` uint8 [P, S, S]: as they are, or as colours."""
+@inner(inline="always")
+def _place_greys(levels, mirror, size, plane):
+    """Write ``levels`` uint8 [S * S], mirrored, to ``plane`` uint8 [S * S]."""
+    for row in range(size):
+        source = size - 1 - row if mirror & 2 else row
+        line, out = levels[source * size : (source + 1) * size], plane[row * size : (row + 1) * size]
+        for column in range(size):
+            # Unsigned, so that the way back vectorises too.
+            out[column] = line[np.uintp(size - 1) - np.uintp(column)] if mirror & 1 else line[column]
+
+
+@inner(inline="always")
+def _place_colours(levels, mirror, size, palette, planes):
+    """Write the colours of ``levels`` uint8 [S * S], mirrored, to ``planes`` uint8 [3 * S * S]."""
     for row in range(size):
         source = size - 1 - row if mirror & 2 else row
         line = levels[source * size : (source + 1) * size]
-        for p in range(planes.shape[0]):
-            out, colors = planes[p, row], palette[p]
-            if planes.shape[0] > 1:
-                for column in range(size):
-                    level = line[size - 1 - column] if mirror & 1 else line[column]
-                    out[column] = colors[level]
-            elif mirror & 1:
-                for column in range(size):
-                    out[column] = line[np.uintp(size - 1) - np.uintp(column)]
-            else:
-                for column in range(size):
-                    out[column] = line[column]
+        for p in range(3):
+            out, colors = planes[(p * size + row) * size : (p * size + row + 1) * size], palette[p]
+            for column in range(size):
+                out[column] = colors[line[size - 1 - column] if mirror & 1 else line[column]]
 
 
 def draw_2d(records, halves, palette, planes, k0, k1, stream, points, rendering):
@@ -217,58 +218,61 @@ def draw_2d(records, halves, palette, planes, k0, k1, stream, points, rendering)
         points: points an image.
         rendering: POINT, PATCH or FILL.
     """
-    size, color = planes.shape[2], planes.shape[1] > 1
-    pitch = _pitch.py_func(size)
-    # One cell more, for points outside, and whole 64-bit words.
-    canvas = np.empty((size + _MARGIN) * (pitch if color else pitch // 32) + 2, np.int32)
-    line = np.empty(pitch // 2, np.uint64)
+    size, pitch, key = planes.shape[2], _pitch_of(planes.shape[2]), (np.uint64(k0), np.uint64(k1), np.uint64(stream))
+    # One cell more, for points outside, and whole words.
+    cells = (size + _MARGIN) * pitch + 64
     levels = np.zeros((size * size + 7) // 8 * 8, np.uint8)
     eights = levels.view(np.uint64)
-    groups, masks = np.empty(eights.size + 1, np.uint32), np.empty(eights.size, np.uint64)
-    _draw(
-        records,
-        halves,
-        palette,
-        planes,
-        (np.uint64(k0), np.uint64(k1), np.uint64(stream)),
-        points,
-        rendering,
-        chain_scratch(),
-        (canvas, canvas.view(np.uint64), np.empty(LANES, np.uint32)),
-        (line, line.view(np.int32), line.view(np.uint8)),
-        (levels, eights, groups, masks),
-    )
+    pictures = levels, eights, np.empty(eights.size + 1, np.uint32), np.empty(eights.size, np.uint64)
+    chains = chain_tables(records), halves, *chain_scratch()
+    settings, flat = (key, points, rendering, size, pitch), planes.reshape(len(planes), planes.shape[1] * size * size)
+    if planes.shape[1] > 1:
+        marks = np.empty(cells, np.int32), np.empty(LANES, np.uint32)
+        _draw_colours(records, settings, chains, marks, np.empty(pitch, np.int32), pictures, palette, flat)
+    else:
+        marks = np.empty(cells // 64, np.uint64), np.empty(LANES, np.uint32)
+        line, line_levels = np.empty(pitch // 64, np.uint64), np.empty(pitch // 8, np.uint64)
+        lines = line, line.view(np.uint8), line_levels, line_levels.view(np.uint8)
+        _draw_greys(records, settings, chains, marks, lines, pictures, flat)
 
 
 @kernel
-def _draw(records, halves, palette, planes, key, points, rendering, chains, marks, lines, pictures):
-    k0, k1, stream = key
-    size, color = planes.shape[2], planes.shape[1] > 1
-    canvas, words, cells = marks
-    line, numbers, line_bytes = lines
+def _draw_greys(records, settings, chains, marks, lines, pictures, planes):
+    key, points, rendering, size, pitch = settings
     levels, eights, groups, masks = pictures
     for image in range(records.size):
         record = records[image]
-        _plot(record, halves, points, size, color, chains, cells, canvas, words)
-        if color:
-            _spread_numbers(canvas, size, rendering, numbers, levels)
-        else:
-            _spread_bits(words, size, rendering, line, line_bytes, levels)
+        _plot(record, image, points, size, pitch, False, chains, marks)
+        _spread_bits(marks[0], size, pitch, rendering, lines, levels)
         if rendering == PATCH:
-            _light(record, k0, k1, stream, eights, groups, masks)
-        _place(levels, record.mirror, size, palette, planes[image])
+            _light(record, key, eights, groups, masks)
+        _place_greys(levels, record.mirror, size, planes[image])
 
 
-@inner
-def _extremes(record, halves, points, chains, lanes):
+@kernel
+def _draw_colours(records, settings, chains, marks, line, pictures, palette, planes):
+    key, points, rendering, size, pitch = settings
+    levels, eights, groups, masks = pictures
+    for image in range(records.size):
+        record = records[image]
+        _plot(record, image, points, size, pitch, True, chains, marks)
+        _spread_numbers(marks[0], size, pitch, rendering, line, levels)
+        if rendering == PATCH:
+            _light(record, key, eights, groups, masks)
+        _place_colours(levels, record.mirror, size, palette, planes[image])
+
+
+@inner(inline="always")
+def _extremes(record, image, points, chains, lanes):
     """Fill ``lanes`` float32 [4 * LANES] with each lane's least and greatest x and y; NaN stays once it came."""
-    tables, choices, chosen, cloud = chains
-    lanes[:] = _ZERO
-    cloud[:] = _ZERO
-    fill_tables(record, tables, choices)
-    for first in range(0, steps(points), STEPS):
-        last = min(first + STEPS, steps(points))
-        advance(record.num_maps, tables, halves[first:last], chosen, cloud)
+    tables, halves, chosen, cloud = chains
+    for i in range(lanes.size):
+        lanes[i] = _ZERO
+    for i in range(cloud.size):
+        cloud[i] = _ZERO
+    for first in range(0, halves.shape[0], STEPS):
+        last = first + STEPS if first + STEPS < halves.shape[0] else halves.shape[0]
+        advance(record.num_maps, tables, image, halves, first, last, chosen, cloud)
         for step in range(first, last):
             here = cloud[(step - first + 1) * ROW : (step - first + 2) * ROW]
             for lane in range(emitting(step, points)):
@@ -292,13 +296,14 @@ def measure_2d(records, halves, points, boxes):
         boxes: float32 [B, 4], overwritten: low x, low y, high x, high y, the origin included. NaN where a trajectory
             came to NaN, which is where it first overflowed; infinite where the last of its points did.
     """
-    _measure(records, halves, points, boxes, chain_scratch(), np.empty(4 * LANES, np.float32))
+    chains = chain_tables(records), halves, *chain_scratch()
+    _measure(records, points, boxes, chains, np.empty(4 * LANES, np.float32))
 
 
 @kernel
-def _measure(records, halves, points, boxes, chains, lanes):
+def _measure(records, points, boxes, chains, lanes):
     for image in range(records.size):
-        _extremes(records[image], halves, points, chains, lanes)
+        _extremes(records[image], image, points, chains, lanes)
         for k in range(4):
             best = lanes[k * LANES]
             for lane in range(1, LANES):
