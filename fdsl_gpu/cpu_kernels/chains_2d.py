@@ -4,6 +4,8 @@ The law stands in ``triton_kernels/ifs_2d.py``. The number of a map is looked up
 each one instruction on a CPU that permutes vectors. Compilers do not find it, so two loops are written in vector words.
 """
 
+from functools import reduce
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -24,11 +26,11 @@ def steps_of(points):
 
 
 def chain_tables(records):
-    """What :func:`advance` looks up, float32 [B, 7 * 8]: what maps are chosen by, as bits, and six coefficients."""
-    tables = np.empty((len(records), 7, 8), np.float32)
+    """Look-up tables of eight maps, float32 [B, 1 + K, 8]: what they are chosen by, as bits, and K coefficients."""
+    tables = np.empty((len(records), 1 + records["maps"].shape[2], 8), np.float32)
     tables[:, 0] = records["select"].view(np.float32)
     tables[:, 1:] = records["maps"].transpose(0, 2, 1)
-    return tables.reshape(-1, 7 * 8)
+    return tables
 
 
 def chain_scratch():
@@ -50,7 +52,7 @@ def _number(value):
 
 
 @intrinsic
-def _choose(typing_context, halves, num_maps, tables, chosen):
+def choose(typing_context, halves, num_maps, tables, chosen):
     """The maps that eight halves select; all but ``num_maps`` are addresses."""
 
     def generate(context, builder, signature, arguments):
@@ -66,25 +68,31 @@ def _choose(typing_context, halves, num_maps, tables, chosen):
     return types.void(types.uintp, types.int32, types.uintp, types.uintp), generate
 
 
-@intrinsic
-def _move(typing_context, chosen, here, tables):
-    """Eight lanes of the next row of a cloud, by the chosen maps; arguments are addresses."""
+def make_move(lanes, axes):
+    """An intrinsic that moves eight of ``lanes`` on to the next row of a cloud; ``axes``: columns of their maps."""
 
-    def generate(context, builder, signature, arguments):
-        chosen, here, tables = arguments
-        m = vectors.load(builder, chosen, 0, vectors.INT, 8)
-        x, y = (vectors.load(builder, here, offset, vectors.FLOAT, 8) for offset in (0, 4 * LANES))
+    @intrinsic
+    def move(typing_context, chosen, here, tables):
+        """Move by the chosen maps; arguments are addresses."""
 
-        def moved(*coefficients):
-            columns = (vectors.load(builder, tables, 32 * (1 + k), vectors.FLOAT, 8) for k in coefficients)
-            a, b, e = (vectors.of_eight(builder, column, m) for column in columns)
-            return builder.fadd(builder.fadd(builder.fmul(a, x), builder.fmul(b, y)), e)
+        def generate(context, builder, signature, arguments):
+            chosen, here, tables = arguments
+            m = vectors.load(builder, chosen, 0, vectors.INT, 8)
+            point = [vectors.load(builder, here, 4 * lanes * axis, vectors.FLOAT, 8) for axis in range(len(axes))]
+            for axis, columns in enumerate(axes):
+                entries = (vectors.load(builder, tables, 32 * (1 + k), vectors.FLOAT, 8) for k in columns)
+                *factors, shift = (vectors.of_eight(builder, entry, m) for entry in entries)
+                products = [builder.fmul(factor, x) for factor, x in zip(factors, point, strict=True)]
+                moved = reduce(builder.fadd, [*products, shift])
+                vectors.store(builder, moved, here, 4 * lanes * (len(axes) + axis))
+            return context.get_dummy_value()
 
-        vectors.store(builder, moved(0, 1, 4), here, 4 * ROW)
-        vectors.store(builder, moved(2, 3, 5), here, 4 * (ROW + LANES))
-        return context.get_dummy_value()
+        return types.void(types.uintp, types.uintp, types.uintp), generate
 
-    return types.void(types.uintp, types.uintp, types.uintp), generate
+    return move
+
+
+_move = make_move(LANES, ((0, 1, 4), (2, 3, 5)))
 
 
 @inner
@@ -96,7 +104,7 @@ def advance(num_maps, tables, image, halves, first, last, chosen, cloud):
     half, here = np.uintp(halves.ctypes.data) + np.uintp(2 * LANES * first), np.uintp(cloud.ctypes.data)
     # In two loops, each of which keeps more lanes in flight than one would.
     for lane in range(0, (last - first) * LANES, 8):
-        _choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
+        choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
     for step in range(last - first):
         for lane in range(0, LANES, 8):
             _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * ROW + lane)), table)

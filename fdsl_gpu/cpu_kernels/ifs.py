@@ -2,16 +2,14 @@
 
 The twin of ``triton_kernels/ifs.py``, whose docstring states the law. Here the points of pass 1 are kept for pass 2, in
 one flat array [step, axis, lane], so that every distance between what a loop reads and writes is a constant and the
-loops over lanes vectorise without alias checks. Tables are read by ternaries, since gathers are slow on many CPUs, in
-three versions for at most 2, 4 and 8 maps: three classes in four have two.
+loops over lanes vectorise without alias checks. Maps are looked up as in ``chains_2d``.
 """
 
 import numpy as np
 
+from fdsl_gpu.cpu_kernels.chains_2d import chain_tables, choose, make_move
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
-
-i64 = np.int64
 
 LANES = 64
 WARMUP = 32
@@ -24,40 +22,10 @@ _INF = np.float32(np.inf)
 _ZERO, _HALF, _ONE, _TWO, _FAR = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2), np.float32(100)
 _NOWHERE = np.uint32(0xFFFFFFFF)
 
-
-@inner
-def of_2(t, index):
-    """Entry ``index`` of a table of 2."""
-    return t[1] if index & 1 else t[0]
+_move = make_move(LANES, ((0, 1, 2, 9), (3, 4, 5, 10), (6, 7, 8, 11)))
 
 
-@inner
-def of_4(t, index):
-    """Entry ``index`` of a table of 4."""
-    even = t[2] if index & 2 else t[0]
-    odd = t[3] if index & 2 else t[1]
-    return odd if index & 1 else even
-
-
-@inner
-def of_8(t, index):
-    """Entry ``index`` of a table of 8."""
-    t0 = t[4] if index & 4 else t[0]
-    t1 = t[5] if index & 4 else t[1]
-    t2 = t[6] if index & 4 else t[2]
-    t3 = t[7] if index & 4 else t[3]
-    even = t2 if index & 2 else t0
-    odd = t3 if index & 2 else t1
-    return odd if index & 1 else even
-
-
-@inner
-def coefficients(maps, k):
-    """Coefficient ``k`` of all maps as a tuple, which stays in registers."""
-    return maps[0, k], maps[1, k], maps[2, k], maps[3, k], maps[4, k], maps[5, k], maps[6, k], maps[7, k]
-
-
-@inner
+@inner(inline="always")
 def _draw_halves(record, k0, k1, stream, halves):
     """Fill ``halves`` uint16 [blocks, 8, LANES] with Philox blocks, each of which selects eight maps a lane."""
     low = np.uint64(record.sequence_low)
@@ -75,66 +43,31 @@ def _draw_halves(record, k0, k1, stream, halves):
             halves[block, 7, lane] = w3 >> _BITS
 
 
-def _make_trajectories(of):
-    """The kernel of pass 1 for systems whose tables ``of`` can read."""
-
-    @inner
-    def trajectories(record, halves, cloud):
-        """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin."""
-        num_maps, t, maps = np.int32(record.num_maps), record.select, record.maps
-        entries = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
-        # Casts, because a literal would be compiled anew for every number.
-        a, b, c, tx = (
-            coefficients(maps, i64(0)),
-            coefficients(maps, i64(1)),
-            coefficients(maps, i64(2)),
-            coefficients(maps, i64(9)),
-        )
-        d, e, f, ty = (
-            coefficients(maps, i64(3)),
-            coefficients(maps, i64(4)),
-            coefficients(maps, i64(5)),
-            coefficients(maps, i64(10)),
-        )
-        g, h, i, tz = (
-            coefficients(maps, i64(6)),
-            coefficients(maps, i64(7)),
-            coefficients(maps, i64(8)),
-            coefficients(maps, i64(11)),
-        )
-        cloud[:_ROW] = _ZERO
-        for step in range(cloud.size // _ROW - 1):
-            half = halves[step >> 3, step & 7]
-            here = cloud[step * _ROW : (step + 2) * _ROW]
-            for lane in range(LANES):
-                # Cast after every operation: numba's integers grow to 64 bits, which halves the lanes of a vector.
-                position = np.int32(np.int32(half[lane]) * num_maps)
-                column = np.int32(position >> 16)
-                entry = np.int32(of(entries, column))
-                kept = np.int32(position & 0xFFFF) < np.int32(entry >> 8)
-                m = column if kept else np.int32(entry & 255)
-                x, y, z = here[lane], here[_Y + lane], here[_Z + lane]
-                here[_ROW + lane] = ((of(a, m) * x + of(b, m) * y) + of(c, m) * z) + of(tx, m)
-                here[_ROW + _Y + lane] = ((of(d, m) * x + of(e, m) * y) + of(f, m) * z) + of(ty, m)
-                here[_ROW + _Z + lane] = ((of(g, m) * x + of(h, m) * y) + of(i, m) * z) + of(tz, m)
-
-    return trajectories
-
-
-_trajectories_2 = _make_trajectories(of_2)
-_trajectories_4 = _make_trajectories(of_4)
-_trajectories_8 = _make_trajectories(of_8)
-
-
 @inner
+def _walk(num_maps, tables, image, halves, chosen, cloud):
+    """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin. ``chosen`` is scratch."""
+    for i in range(_ROW):
+        cloud[i] = _ZERO
+    steps = cloud.size // _ROW - 1
+    table, choice = np.uintp(tables.ctypes.data) + np.uintp(4 * 13 * 8 * image), np.uintp(chosen.ctypes.data)
+    half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data)
+    for lane in range(0, steps * LANES, 8):
+        choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
+    for step in range(steps):
+        for lane in range(0, LANES, 8):
+            _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * _ROW + lane)), table)
+
+
+@inner(inline="always")
 def _emitting(step, points):
     """How many lanes, from lane 0 on, draw at a step."""
     if step < WARMUP:
         return 1 if step < points else 0
-    return min(LANES, points - WARMUP - (step - WARMUP) * LANES)
+    left = points - WARMUP - (step - WARMUP) * LANES
+    return LANES if left > LANES else left
 
 
-@inner
+@inner(inline="always")
 def _measure(cloud, points, lanes):
     """Fill ``lanes`` float32 [5 * LANES] with each lane's sums x, y, z and extremes low, high of its emitted points."""
     lanes[:_ROW] = _ZERO
@@ -171,7 +104,7 @@ def _center(lane_sums, low, scale, points):
     return ((np.float32(total) * (_ONE / _SUM_SCALE) + low * scale) + _ONE) / np.float32(points + 1)
 
 
-@inner(error_model="numpy")
+@inner(inline="always")
 def _normalisation(lanes, points):
     """Scale, and centres of the three axes, from what :func:`_measure` found."""
     low, high = _INF, -_INF
@@ -186,7 +119,7 @@ def _normalisation(lanes, points):
     return scale, center_x, center_y, center_z
 
 
-@inner(error_model="numpy")
+@inner(inline="always")
 def _plot(cloud, record, normalisation, points, value, upright, size, flat, pixels):
     """Write ``value`` to the pixels of the emitted points in ``flat`` uint8 [S * S]; ``pixels`` is scratch."""
     camera = record.camera
@@ -236,25 +169,21 @@ def draw_3d(records, planes, k0, k1, stream, points, value, upright):
         upright: store row S - 1 - row.
     """
     steps = WARMUP + (max(points - WARMUP, 0) + LANES - 1) // LANES
-    halves = np.empty(((steps + 7) // 8, 8, LANES), np.uint16)
-    cloud = np.empty((steps + 1) * _ROW, np.float32)
-    lanes = np.empty(5 * LANES, np.float32)
-    pixels = np.empty(LANES, np.uint32)
+    halves, chosen = np.empty(((steps + 7) // 8, 8, LANES), np.uint16), np.empty(steps * LANES, np.int32)
+    cloud, lanes = np.empty((steps + 1) * _ROW, np.float32), np.empty(5 * LANES, np.float32)
     size, flat = planes.shape[2], planes.reshape(len(planes), -1)
-    _draw_3d(records, flat, k0, k1, stream, points, value, upright, size, halves, cloud, lanes, pixels)
+    settings, chains = (points, value, upright, size), (chain_tables(records), halves, chosen, cloud)
+    _draw_3d(records, flat, k0, k1, stream, settings, chains, lanes, np.empty(LANES, np.uint32))
 
 
-@kernel
-def _draw_3d(records, planes, k0, k1, stream, points, value, upright, size, halves, cloud, lanes, pixels):
+@kernel(error_model="numpy")
+def _draw_3d(records, planes, k0, k1, stream, settings, chains, lanes, pixels):
+    points, value, upright, size = settings
+    tables, halves, chosen, cloud = chains
     k0, k1 = np.uint64(k0), np.uint64(k1)
     for image in range(records.size):
         record = records[image]
         _draw_halves(record, k0, k1, stream, halves)
-        if record.num_maps <= 2:
-            _trajectories_2(record, halves, cloud)
-        elif record.num_maps <= 4:
-            _trajectories_4(record, halves, cloud)
-        else:
-            _trajectories_8(record, halves, cloud)
+        _walk(record.num_maps, tables, image, halves, chosen, cloud)
         _measure(cloud, points, lanes)
         _plot(cloud, record, _normalisation(lanes, points), points, value, upright, size, planes[image], pixels)
