@@ -68,60 +68,51 @@ def _cubic_word(word, d):
 
 
 @inner
-def _pack_squares(plane, size, packed):
+def _pack_squares(pixels, begin, size, edges, packed):
     """Word [y, x] of ``packed`` [size + 1, size + 1]: input (y - 1, x - 1), its right, lower, both; edges repeated."""
     for y in range(size + 1):
-        above = plane[max(y - 1, 0) * size :][:size]
-        below = plane[min(y, size - 1) * size :][:size]
-        row = packed[y * (size + 1) : (y + 1) * (size + 1)]
-        row[0] = (np.uint32(above[0]) | np.uint32(below[0]) << np.uint32(16)) * np.uint32(0x101)
-        row[size] = (np.uint32(above[size - 1]) | np.uint32(below[size - 1]) << np.uint32(16)) * np.uint32(0x101)
-        for i in range(size - 1):
-            x = np.uintp(i)
-            left = np.uint32(above[x]) | np.uint32(below[x]) << np.uint32(16)
-            right = np.uint32(above[x + 1]) | np.uint32(below[x + 1]) << np.uint32(16)
-            row[x + 1] = left | right << np.uint32(8)
+        above, below, row = begin + max(y - 1, 0) * size, begin + min(y, size - 1) * size, y * (size + 1)
+        for x in range(size):
+            pair = np.uint32(pixels[np.uintp(above + x)]) | np.uint32(pixels[np.uintp(below + x)]) << _16
+            edges[np.uintp(x + 1)] = pair
+        edges[0], edges[size + 1] = edges[1], edges[size]
+        for x in range(size + 1):
+            packed[np.uintp(row + x)] = edges[np.uintp(x)] | edges[np.uintp(x + 1)] << _8
 
 
 @inner
-def _pack_rows(plane, size, edges, packed):
+def _pack_rows(pixels, begin, size, edges, packed):
     """Word [y, x] of ``packed`` [size + 4, size + 1]: input (y - 2, x - 2 .. x + 1); edges repeated."""
-    stride = size + 1
-    for y in range(size):
-        source, row = plane[y * size : (y + 1) * size], packed[(y + 2) * stride : (y + 3) * stride]
-        edges[0] = edges[1] = source[0]
-        edges[size + 2] = edges[size + 3] = source[size - 1]
-        for i in range(size):
-            edges[np.uintp(i + 2)] = source[np.uintp(i)]
-        for i in range(stride):
-            x = np.uintp(i)
-            low, high = edges[x] | edges[x + 1] << np.uint32(8), edges[x + 2] | edges[x + 3] << np.uint32(8)
-            row[x] = low | high << np.uint32(16)
-    for y in (0, 1, size + 2, size + 3):
-        source, row = packed[min(max(y, 2), size + 1) * stride :], packed[y * stride : (y + 1) * stride]
-        for x in range(stride):
-            row[x] = source[x]
+    for y in range(size + 4):
+        source, row = begin + min(max(y - 2, 0), size - 1) * size, y * (size + 1)
+        for x in range(size):
+            edges[np.uintp(x + 2)] = pixels[np.uintp(source + x)]
+        edges[0] = edges[1] = edges[2]
+        edges[size + 2] = edges[size + 3] = edges[size + 1]
+        for x in range(size + 1):
+            low = edges[np.uintp(x)] | edges[np.uintp(x + 1)] << _8
+            high = edges[np.uintp(x + 2)] | edges[np.uintp(x + 3)] << _8
+            packed[np.uintp(row + x)] = low | high << _16
 
 
 @inner
-def _gather(packed, at, words):
-    for x in range(words.size):
-        words[x] = packed[np.uintp(at[x])]
+def _gather(packed, offset, at, k, words):
+    for x in range(at.size):
+        words[k, x] = packed[np.uintp(offset) + np.uintp(at[x])]
 
 
 @inner
-def _bilinear(words, across, down, inside, fill, out):
+def _bilinear(words, across, down, out):
     """A row of output from its packed words."""
     for x in range(out.size):
-        word, share = words[x], across[x]
+        word, share = words[0, x], across[x]
         v1 = _byte(word, _0) + (_byte(word, _8) - _byte(word, _0)) * share
         v2 = _byte(word, _16) + (_byte(word, _24) - _byte(word, _16)) * share
-        value = np.uint8(np.int32(v1 + (v2 - v1) * down[x]))
-        out[x] = value if inside[x] else fill
+        out[x] = np.uint8(np.int32(v1 + (v2 - v1) * down[x]))
 
 
 @inner
-def _bicubic(words, across, down, inside, fill, out):
+def _bicubic(words, across, down, out):
     """A row of output from four packed words a pixel."""
     for x in range(out.size):
         share = across[x]
@@ -130,46 +121,45 @@ def _bicubic(words, across, down, inside, fill, out):
         value = _cubic(v1, v2, v3, v4, down[x])
         value = value if value > _ZERO else _ZERO
         value = value if value < _MOST else _MOST
-        out[x] = np.uint8(np.int32(value)) if inside[x] else fill
+        out[x] = np.uint8(np.int32(value))
 
 
 @inner
-def _refill(row, inside, fill, out):
-    """A row of the first plane with another fill."""
-    for x in range(out.size):
-        out[x] = row[x] if inside[x] else fill
+def _store(row, inside, fill, pixels, out):
+    """A row of a plane, with its fill outside of the input."""
+    for x in range(row.size):
+        pixels[np.uintp(out + x)] = row[x] if inside[x] else fill
 
 
 def scratch(size):
     """Working memory of :func:`affine`."""
-    places, edges = np.empty(size, np.uint32), np.empty(size + 4, np.uint32)
-    shares, inside = np.empty((2, size), np.float32), np.empty(size, np.bool_)
-    return places, edges, np.empty((4, size), np.uint32), shares, inside
+    places, edges, row = np.empty(size, np.uint32), np.empty(size + 4, np.uint32), np.empty(size, np.uint8)
+    across, down, inside = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.bool_)
+    return places, edges, np.empty((4, size), np.uint32), across, down, inside, row
 
 
-@inner
-def affine(picture, size, before, after, matrix, bicubic, fill, packed, memory, out):
-    """A picture of flat planes uint8 [before, size * size] to ``out`` [after, size * size].
+@inner(inline="always")
+def affine(pixels, begin, out, size, before, after, matrix, bicubic, fill, packed, memory):
+    """A picture of ``before`` planes of size x size ``pixels`` from ``begin`` to ``after`` planes from ``out``.
 
     ``matrix`` float32 [6] is a b c d e f, ``fill`` uint8 [3], ``packed`` uint32 [(size + 4) * (size + 1)] is scratch,
     and so is ``memory``, from :func:`scratch`.
     """
-    at, edges, words, shares, inside = memory
-    across, down = shares[0], shares[1]
+    at, edges, words, across, down, inside, row = memory
+    area = size * size
     for c in range(before):
         if bicubic:
-            _pack_rows(picture[c], size, edges, packed)
+            _pack_rows(pixels, begin + c * area, size, edges, packed)
         else:
-            _pack_squares(picture[c], size, packed)
+            _pack_squares(pixels, begin + c * area, size, edges, packed)
         for y in range(size):
-            row = out[c, y * size : (y + 1) * size]
             _locate(size, y, matrix, at, across, down, inside)
+            for k in range(4 if bicubic else 1):
+                _gather(packed, k * (size + 1), at, k, words)
             if bicubic:
-                for k in range(4):
-                    _gather(packed[k * (size + 1) :], at, words[k])
-                _bicubic(words, across, down, inside, fill[c], row)
+                _bicubic(words, across, down, row)
             else:
-                _gather(packed, at, words[0])
-                _bilinear(words[0], across, down, inside, fill[c], row)
-            for other in range(before, after):
-                _refill(row, inside, fill[other], out[other, y * size : (y + 1) * size])
+                _bilinear(words, across, down, row)
+            # What a grey picture becomes in colour differs in the fill alone.
+            for other in range(c, after if before == 1 else c + 1):
+                _store(row, inside, fill[other], pixels, out + other * area + y * size)

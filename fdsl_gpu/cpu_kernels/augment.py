@@ -41,190 +41,116 @@ def _blend(start, end, factor):
 
 
 @inner
-def _histogram(pixels, quarters, counts):
-    """How often each byte occurs: uint8 [n] to ``counts`` int64 [256]; ``quarters`` int64 [4, 256] is scratch."""
+def _histogram(pixels, eights, begin, end, tables, b, c, scratch):
+    """How often each byte occurs in ``pixels[begin:end]``, seen through its pending table; ``eights``: as uint64."""
+    quarters, counts, _ = scratch
     # Four counters a byte, so that equal neighbours do not wait for one another.
-    quarters[:] = 0
-    whole = pixels.size >> 3
-    words = pixels[: whole << 3].view(np.uint64)
-    for j in range(whole):
-        word = words[j]
-        first = word & _LOW_BYTE
-        if word == first * _ONES:
-            quarters[0, first] += 8
+    for v in range(256):
+        counts[v] = quarters[0, v] = quarters[1, v] = quarters[2, v] = quarters[3, v] = 0
+    first = (begin + 7) >> 3
+    last = max(end >> 3, first)
+    for j in range(first, last):
+        word = eights[np.uintp(j)]
+        byte = word & _LOW_BYTE
+        if word == byte * _ONES:
+            quarters[0, byte] += 8
         else:
             for i in range(8):
                 quarters[i & 3, (word >> np.uint64(8 * i)) & _LOW_BYTE] += 1
-    for i in range(whole << 3, pixels.size):
-        quarters[0, pixels[i]] += 1
+    # Words at the two ends may hold bytes of other planes.
+    for i in range(begin, min(8 * first, end)):
+        quarters[0, pixels[np.uintp(i)]] += 1
+    for i in range(8 * last, end):
+        quarters[0, pixels[np.uintp(i)]] += 1
     for v in range(256):
-        counts[v] = quarters[0, v] + quarters[1, v] + quarters[2, v] + quarters[3, v]
+        counts[tables[b, c, v]] += quarters[0, v] + quarters[1, v] + quarters[2, v] + quarters[3, v]
 
 
 @inner
-def _stretch(counts, quotients, out):
-    """AutoContrast, with ``quotients`` float64 [256], 255 / n."""
-    low, high = 0, 255
-    while low < 255 and counts[low] == 0:
-        low += 1
-    while high > 0 and counts[high] == 0:
-        high -= 1
-    if high <= low:
-        return
-    scale = quotients[high - low]
-    offset = -np.float64(low) * scale
+def _compose(kind, level, factor, quotients, scratch, tables, b, c):
+    """Compose an operation by table into a pending table; those with statistics read the histogram in ``scratch``."""
+    _, counts, out = scratch
+    total, weighted, low, high, last = np.int64(0), np.int64(0), 255, 0, np.int64(0)
     for v in range(256):
-        out[v] = min(max(np.int64(v * scale + offset), 0), 255)
-
-
-@inner
-def _equalize(counts, out):
-    total, last = np.int64(0), np.int64(0)
-    for v in range(256):
-        total += counts[v]
-        last = counts[v] if counts[v] else last
+        count = counts[v]
+        total += count
+        weighted += v * count
+        if count:
+            low, high, last = min(low, v), v, count
+    scale = quotients[high - low] if low < high else 1.0
+    offset = -np.float64(low) * scale if low < high else 0.0
     step = (total - last) // 255
-    if step == 0:
-        return
-    n = step // 2
+    equalized = step // 2
+    # The mean byte, rounded; a half goes up.
+    grey = np.int32((2 * weighted + total) // (2 * total)) if kind == CONTRAST else np.int32(0)
     for v in range(256):
-        out[v] = min(n // step, 255)
-        n += counts[v]
+        value = v
+        if kind == AUTO_CONTRAST:
+            value = min(max(np.int64(v * scale + offset), 0), 255)
+        elif kind == EQUALIZE:
+            if step > 0:
+                value = min(equalized // step, 255)
+            equalized += counts[v]
+        elif kind == INVERT:
+            value = 255 - v
+        elif kind == POSTERIZE:
+            value = v if level >= 8 else v & (0xFF00 >> level)
+        elif kind == SOLARIZE:
+            value = v if v < level else 255 - v
+        elif kind == SOLARIZE_ADD:
+            value = min(v + level, 255) if v < 128 else v
+        else:
+            value = np.int64(_blend(grey, np.int32(v), factor))
+        out[v] = value
+    for v in range(256):
+        tables[b, c, v] = out[tables[b, c, v]]
 
 
 @inner
-def _mean(counts):
-    """The mean byte, rounded; a half goes up."""
-    total, weighted = np.int64(0), np.int64(0)
-    for v in range(256):
-        total += counts[v]
-        weighted += v * counts[v]
-    return (2 * weighted + total) // (2 * total)
-
-
-@inner
-def _operation_table(kind, level, factor, counts, quotients, out):
-    """What an operation makes of each byte: ``out`` uint8 [256]; ``counts`` for those that need a histogram."""
-    for v in range(256):
-        out[v] = v
-    if kind == AUTO_CONTRAST:
-        _stretch(counts, quotients, out)
-    elif kind == EQUALIZE:
-        _equalize(counts, out)
-    elif kind in (CONTRAST, BRIGHTNESS):
-        grey = _mean(counts) if kind == CONTRAST else 0
-        for v in range(256):
-            out[v] = _blend(np.int32(grey), np.int32(v), factor)
-    else:
-        for v in range(256):
-            if kind == INVERT:
-                out[v] = 255 - v
-            elif kind == POSTERIZE:
-                out[v] = v if level >= 8 else v & (0xFF00 >> level)
-            elif kind == SOLARIZE:
-                out[v] = v if v < level else 255 - v
-            elif kind == SOLARIZE_ADD:
-                out[v] = min(v + level, 255) if v < 128 else v
-
-
-@inner
-def flush(pixels, table):
-    """Look the bytes of a plane up in its pending table, which becomes the identity."""
+def flush(pixels, begin, area, tables, b, c):
+    """Look a plane, ``area`` pixels from ``begin``, up in its pending table, which becomes the identity."""
     same = True
     for v in range(256):
-        same &= table[v] == v
+        same &= tables[b, c, v] == v
     if same:
         return
-    for i in range(pixels.size):
-        pixels[i] = table[pixels[i]]
+    for i in range(area):
+        at = np.uintp(begin + i)
+        pixels[at] = tables[b, c, pixels[at]]
     for v in range(256):
-        table[v] = v
+        tables[b, c, v] = v
 
 
 @inner
-def _compose(words, reals, at, picture, planes, tables, grey, quotients, histograms, operation):
-    """Compose an operation by table into the pending tables; ``histograms`` and ``operation`` are scratch."""
-    kind, level, factor = words[at + _KIND], words[at + _LEVEL], reals[at + _FACTOR]
-    counts, current, quarters = histograms[0], histograms[1], histograms[2:]
-    current[:] = 0
-    statistics = kind in (AUTO_CONTRAST, EQUALIZE, CONTRAST)
-    if kind == CONTRAST and planes == 3:
-        for c in range(3):
-            flush(picture[c], tables[c])
-        luma(picture, grey)
-        _histogram(grey, quarters, current)
-    for c in range(planes):
-        if statistics and not (kind == CONTRAST and planes == 3):
-            _histogram(picture[c], quarters, counts)
-            current[:] = 0
-            for v in range(256):
-                current[tables[c, v]] += counts[v]
-        _operation_table(kind, level, factor, current, quotients, operation)
-        for v in range(256):
-            tables[c, v] = operation[tables[c, v]]
-
-
-@inner
-def _color(picture, factor, grey):
-    """Each plane blended with the luma, in place."""
-    luma(picture, grey)
+def _color(pixels, begin, area, grey, factor):
+    """Three planes blended with their luma, in place."""
     for c in range(3):
-        plane = picture[c]
-        for i in range(plane.size):
-            plane[i] = _blend(np.int32(grey[i]), np.int32(plane[i]), factor)
+        plane = begin + c * area
+        for i in range(area):
+            at = np.uintp(plane + i)
+            pixels[at] = _blend(np.int32(pixels[np.uintp(grey + i)]), np.int32(pixels[at]), factor)
 
 
 @inner
-def _sharpen(plane, size, factor, out):
+def _sharpen(pixels, begin, planes, size, factor, out):
     """Each inner pixel blended with the mean of its neighbours, where it weighs 5 of 13; the border stays."""
-    for y in range(size):
-        row, target = plane[y * size : (y + 1) * size], out[y * size : (y + 1) * size]
-        if y == 0 or y == size - 1 or size < 3:
-            for x in range(size):
-                target[x] = row[x]
-            continue
-        above, below = plane[(y - 1) * size : y * size], plane[(y + 1) * size : (y + 2) * size]
-        target[0], target[size - 1] = row[0], row[size - 1]
-        for i in range(size - 2):
-            x = np.uintp(i)
-            total = np.int32(above[x]) + np.int32(above[x + 1]) + np.int32(above[x + 2])
-            total += np.int32(row[x]) + np.int32(5) * np.int32(row[x + 1]) + np.int32(row[x + 2])
-            total += np.int32(below[x]) + np.int32(below[x + 1]) + np.int32(below[x + 2])
-            smooth = np.uint32(2 * total + 13) // np.uint32(26)
-            target[x + 1] = _blend(np.int32(smooth), np.int32(row[x + 1]), factor)
-
-
-@inner
-def _operate(words, reals, slots, pictures, size, planes, tables, packed, fill, quotients, scratch):
-    """The operations of one record on flat pictures uint8 [2, 3, size * size]: (which is the result, its planes)."""
-    grey, histograms, operation, memory = scratch
-    side = 0
-    for c in range(3):
-        for v in range(256):
-            tables[c, v] = v
-    for k in range(slots):
-        at = _OPERATIONS + k * _OPERATION_WORDS
-        kind = words[at + _KIND]
-        picture, other = pictures[side], pictures[1 - side]
-        if kind == 0 or (kind == COLOR and planes == 1):
-            continue
-        if kind not in (COLOR, SHARPNESS, AFFINE):
-            _compose(words, reals, at, picture, planes, tables, grey, quotients, histograms, operation)
-            continue
-        for c in range(planes):
-            flush(picture[c], tables[c])
-        if kind == COLOR:
-            _color(picture, reals[at + _FACTOR], grey)
-        elif kind == SHARPNESS:
-            for c in range(planes):
-                _sharpen(picture[c], size, reals[at + _FACTOR], other[c])
-            side = 1 - side
-        else:
-            matrix = reals[at + _MATRIX : at + _MATRIX + 6]
-            before, planes = planes, words[at + _PLANES]
-            affine(picture, size, before, planes, matrix, words[at + _BICUBIC], fill, packed, memory, other)
-            side = 1 - side
-    return side, planes
+    area = size * size
+    for i in range(planes * area):
+        pixels[np.uintp(out + i)] = pixels[np.uintp(begin + i)]
+    # By uint64 places: an index that could be negative costs a test and the vectors.
+    pitch, one, two = np.uintp(size), np.uintp(1), np.uintp(2)
+    for c in range(planes):
+        for y in range(1, size - 1):
+            first = c * area + y * size
+            for i in range(size - 2):
+                row = np.uintp(begin + first + i)
+                above, below = row - pitch, row + pitch
+                total = np.int32(pixels[above]) + np.int32(pixels[above + one]) + np.int32(pixels[above + two])
+                total += np.int32(pixels[row]) + np.int32(5) * np.int32(pixels[row + one]) + np.int32(pixels[row + two])
+                total += np.int32(pixels[below]) + np.int32(pixels[below + one]) + np.int32(pixels[below + two])
+                smooth = np.uint32(2 * total + 13) // np.uint32(26)
+                value = _blend(np.int32(smooth), np.int32(pixels[row + one]), factor)
+                pixels[np.uintp(out + first + 1 + i)] = value
 
 
 def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tables, results):
@@ -242,17 +168,52 @@ def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tabl
         tables: uint8 [>= B, 3, 256], the pending tables of the results.
         results: int32 [>= B, 2]: which of the two pictures is the result, and its planes.
     """
-    pixels = pictures.shape[3]
-    size = math.isqrt(pixels)
-    histograms, operation = np.empty((6, 256), np.int64), np.empty(256, np.uint8)
-    scratch = np.empty(pixels, np.uint8), histograms, operation, maps.scratch(size)
-    _augment(words, reals, slots, planes, size, fill, quotients, packed, scratch, pictures, tables, results)
+    size = math.isqrt(pictures.shape[3])
+    histograms = np.empty((4, 256), np.int64), np.zeros(256, np.int64), np.empty(256, np.uint8)
+    pixels = pictures.reshape(-1)
+    memory = pictures, pixels, pixels[: pixels.size & -8].view(np.uint64)
+    scratch = histograms, packed, maps.scratch(size)
+    _augment(words, reals, slots, planes, size, fill, quotients, scratch, memory, tables, results)
 
 
 @kernel
-def _augment(words, reals, slots, planes, size, fill, quotients, packed, scratch, pictures, tables, results):
+def _augment(words, reals, slots, planes, size, fill, quotients, scratch, memory, tables, results):
+    pictures, pixels, eights = memory
+    histograms, packed, rows = scratch
+    area = size * size
     for b in range(words.shape[0]):
+        side, count = 0, planes
+        for c in range(3):
+            for v in range(256):
+                tables[b, c, v] = v
+        for k in range(slots):
+            at = _OPERATIONS + k * _OPERATION_WORDS
+            kind, level, factor = words[b, at + _KIND], words[b, at + _LEVEL], reals[b, at + _FACTOR]
+            if kind == 0 or (kind == COLOR and count == 1):
+                continue
+            here, there = (2 * b + side) * 3 * area, (2 * b + 1 - side) * 3 * area
+            # Contrast is the one operation by table that asks for the pixels of all planes.
+            together = kind == CONTRAST and count == 3
+            if together or kind in (COLOR, SHARPNESS, AFFINE):
+                for c in range(count):
+                    flush(pixels, here + c * area, area, tables, b, c)
+            if together or kind == COLOR:
+                luma(pictures[b, side], pictures[b, 1 - side, 0])
+            if kind == COLOR:
+                _color(pixels, here, area, there, factor)
+            elif kind == SHARPNESS:
+                _sharpen(pixels, here, count, size, factor, there)
+                side = 1 - side
+            elif kind == AFFINE:
+                before, count = count, np.int64(words[b, at + _PLANES])
+                matrix = reals[b, at + _MATRIX : at + _MATRIX + 6]
+                affine(pixels, here, there, size, before, count, matrix, words[b, at + _BICUBIC], fill, packed, rows)
+                side = 1 - side
+            else:
+                for c in range(count):
+                    if kind in (AUTO_CONTRAST, EQUALIZE, CONTRAST) and (c == 0 or not together):
+                        begin = there if together else here + c * area
+                        _histogram(pixels, eights, begin, begin + area, tables, b, c, histograms)
+                    _compose(kind, level, factor, quotients, histograms, tables, b, c)
         # By element: a tuple assigned to a row compiles for seconds.
-        results[b, 0], results[b, 1] = _operate(
-            words[b], reals[b], slots, pictures[b], size, planes, tables[b], packed, fill, quotients, scratch
-        )
+        results[b, 0], results[b, 1] = side, count

@@ -36,61 +36,6 @@ def _random(first, count, c1, c2, c3, k0, k1, out):
         out[at + 3] = np.uint32(block[3])
 
 
-@inner
-def _erase(
-    words, size, noise, mode, stream, k0, k1, random, halves, out, start, stride_c, stride_h, stride_w, channels
-):
-    """Fill the rectangles of one record.
-
-    ``words`` int32 [76] is the record, ``noise`` [1 or channels, 65536, or 1 if ``mode`` is CONST] has the dtype of
-    ``out``, ``random`` uint32 [>= size / 2 + 8] is scratch, ``halves`` uint16 the same memory.
-    """
-    c2 = np.uint64(words[_NOISE_LOW]) & _WORD
-    c3 = (np.uint64(words[_NOISE_HIGH]) & _WORD) | np.uint64(stream) << np.uint64(24)
-    key0, key1 = np.uint64(k0), np.uint64(k1)
-    for e in range(min(words[_COUNT], MAX_ERASURES)):
-        at = _ERASURES + 4 * e
-        top, left, height, width = words[at], words[at + 1], words[at + 2], words[at + 3]
-        for c in range(channels):
-            row = noise[c if noise.shape[0] > 1 else 0]
-            c1 = (np.uint64(c) + (np.uint64(words[_VIEW]) << np.uint64(8))) & _WORD
-            value = row[0]
-            if mode == RAND:
-                _random(0, 1, c1, c2, c3, key0, key1, random)
-                value = row[halves[e]]
-            for y in range(top, top + height):
-                target = np.uintp(start + c * stride_c + y * stride_h + left * stride_w)
-                if mode == PIXEL:
-                    first = y * size + left
-                    block = first >> 3
-                    _random(block, ((first + width + 7) >> 3) - block, c1, c2, c3, key0, key1, random)
-                    shift = np.uintp(first & 7)
-                    for x in range(width):
-                        out[target + np.uintp(x * stride_w)] = row[halves[shift + np.uintp(x)]]
-                else:
-                    for x in range(width):
-                        out[target + np.uintp(x * stride_w)] = value
-
-
-@inner
-def _write(
-    picture, flat, planes, size, table, tables, written, grey, out, start, stride_c, stride_h, stride_w, channels
-):
-    """Look a picture up in its pending tables and the table of the batch, which ``written`` takes together."""
-    if planes > channels:
-        for c in range(planes):
-            flush(flat[c], tables[c])
-        square, line = grey
-        luma(flat, line)
-        write_picture(square, size, table, out, start, stride_c, stride_h, stride_w, channels)
-        return
-    for c in range(channels):
-        pending = tables[c if planes > 1 else 0]
-        for v in range(256):
-            written[c, v] = table[c, pending[v]]
-    write_picture(picture[:planes], size, written, out, start, stride_c, stride_h, stride_w, channels)
-
-
 def write(
     words,
     pictures,
@@ -128,51 +73,58 @@ def write(
     size = pictures.shape[3]
     flat = pictures.reshape(*pictures.shape[:3], -1)
     grey = np.empty((1, size, size), np.uint8)
-    random = np.empty(size // 2 + 8, np.uint32)
-    scratch = np.empty_like(table), (grey, grey.reshape(-1)), (random, random.view(np.uint16))
+    # A constant is the word of random number 0.
+    random = np.zeros(size // 2 + 8, np.uint32)
+    scratch = np.empty_like(table), grey, grey.reshape(-1), random, random.view(np.uint16)
+    memory = pictures, flat, pictures.reshape(-1)
     noise_law = noise, mode, stream, k0, k1
-    _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch)
+    _write_all(words, memory, tables, results, table, noise_law, out, start, strides, channels, scratch)
 
 
 @kernel
-def _write_all(words, pictures, flat, tables, results, table, noise_law, out, start, strides, channels, scratch):
-    written, grey, (random, halves) = scratch
+def _write_all(words, memory, tables, results, table, noise_law, out, start, strides, channels, scratch):
+    pictures, flat, pixels = memory
+    written, grey, line, random, halves = scratch
     noise, mode, stream, k0, k1 = noise_law
+    key0, key1 = np.uint64(k0), np.uint64(k1)
     stride_b, stride_c, stride_h, stride_w = strides
     size = pictures.shape[3]
     for b in range(words.shape[0]):
-        side, planes = results[b]
+        side, planes = np.int64(results[b, 0]), np.int64(results[b, 1])
+        picture = pictures[b, side, :planes]
+        if planes > channels:
+            for c in range(planes):
+                flush(pixels, ((2 * b + side) * 3 + c) * size * size, size * size, tables, b, c)
+            luma(flat[b, side], line)
+            picture = grey
+        # The pending table and the one of the batch, taken together.
+        for c in range(channels):
+            for v in range(256):
+                written[c, v] = table[c, tables[b, min(c, planes - 1), v]]
         at = start + b * stride_b
-        _write(
-            pictures[b, side],
-            flat[b, side],
-            planes,
-            size,
-            table,
-            tables[b],
-            written,
-            grey,
-            out,
-            at,
-            stride_c,
-            stride_h,
-            stride_w,
-            channels,
-        )
-        _erase(
-            words[b],
-            size,
-            noise,
-            mode,
-            stream,
-            k0,
-            k1,
-            random,
-            halves,
-            out,
-            at,
-            stride_c,
-            stride_h,
-            stride_w,
-            channels,
-        )
+        write_picture(picture, size, written, out, at, stride_c, stride_h, stride_w, channels)
+        c2 = np.uint64(words[b, _NOISE_LOW]) & _WORD
+        c3 = (np.uint64(words[b, _NOISE_HIGH]) & _WORD) | np.uint64(stream) << np.uint64(24)
+        for e in range(min(words[b, _COUNT], MAX_ERASURES)):
+            record = _ERASURES + 4 * e
+            top, left, height, width = (
+                np.int64(words[b, record]),
+                np.int64(words[b, record + 1]),
+                np.int64(words[b, record + 2]),
+                np.int64(words[b, record + 3]),
+            )
+            for c in range(channels):
+                c1 = (np.uint64(c) + (np.uint64(words[b, _VIEW]) << np.uint64(8))) & _WORD
+                law = min(c, noise.shape[0] - 1)
+                for y in range(top, top + height):
+                    # Halves of blocks from the one of the row's first pixel, or half e of block 0 for all of them.
+                    first = y * size + left if mode == PIXEL else 0
+                    block, place, step = first >> 3, first & 7, 1
+                    count = ((first + width + 7) >> 3) - block
+                    if mode != PIXEL:
+                        count, place, step = mode, e, 0
+                    _random(block, count, c1, c2, c3, key0, key1, random)
+                    target = at + c * stride_c + y * stride_h + left * stride_w
+                    for x in range(width):
+                        number = halves[np.uintp(place + x * step)]
+                        out[np.uintp(target + x * stride_w)] = noise[law, number]

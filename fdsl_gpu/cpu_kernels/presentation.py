@@ -114,7 +114,7 @@ def normal(word, table):
     return -size if word & _ONE else size
 
 
-@inner
+@inner(inline="always")
 def _crop(record, law, ratios, low, high, lane, k0, k1):
     size = law.canvas_size
     record.top = record.left = 0
@@ -160,7 +160,7 @@ def rotation(matrix, degrees, size):
     matrix[3], matrix[4], matrix[5] = -sine, cosine, -sine * -center + cosine * -center + center
 
 
-@inner
+@inner(inline="always")
 def set_affine(operation, choice, level, size):
     """Set the matrix of a geometric choice at a signed level (magnitude / 10, negated or not)."""
     matrix = operation.matrix
@@ -178,7 +178,7 @@ def set_affine(operation, choice, level, size):
     return level != 0.0
 
 
-@inner
+@inner(inline="always")
 def set_level(operation, choice, magnitude, negative, size):
     """Set the argument of a choice of ``RAND_AUGMENT`` by timm's increasing laws; False if it would do nothing.
 
@@ -203,7 +203,7 @@ def set_level(operation, choice, magnitude, negative, size):
     return True
 
 
-@inner
+@inner(inline="always")
 def _operations(record, law, normals, planes, low, high, lane, k0, k1):
     for slot in range(MAX_OPERATIONS):
         operation = record.operations[slot]
@@ -231,7 +231,7 @@ def _operations(record, law, normals, planes, low, high, lane, k0, k1):
     record.planes = planes
 
 
-@inner
+@inner(inline="always")
 def _erasures(record, law, ratios, low, high, lane, k0, k1):
     size = law.image_size
     count = law.max_count
