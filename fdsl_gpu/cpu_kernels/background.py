@@ -18,15 +18,6 @@ _FULL = np.float32(255)
 _PER_BYTE = np.float32(1.0 / 15300.0)
 
 
-@njit(no_cfunc_wrapper=True)
-def levels_of(size):
-    """Levels n of the square, 2**n + 1 heights a side, that covers ``size`` pixels."""
-    levels = 0
-    while (1 << levels) < size:
-        levels += 1
-    return levels
-
-
 @inner
 def _draw_words(scene, k0, k1, stream, words):
     """Fill ``words`` uint32 [a multiple of 4], one a cell."""
@@ -48,52 +39,20 @@ def _signed(word):
 
 
 @inner
-def _add_noise(mean, words, m, offset, step, row):
-    """Give ``row`` its new heights, mean plus noise, at ``offset`` and every ``step`` from there on."""
+def _fill_row(heights, words, mean, m, neighbours, here, width, offset, step):
+    """The mean of four neighbours, plus noise, at ``here + offset`` and every ``step`` from there on."""
+    a, b, p, q = neighbours
+    for c in range(width):
+        sides = heights[np.uintp(a + c)] + heights[np.uintp(b + c)]
+        mean[c] = (sides + (heights[np.uintp(p + c)] + heights[np.uintp(q + c)])) * _QUARTER
     mask = np.int32(step - 1)
-    for c in range(row.size):
-        height = mean[c] + m * _signed(words[c])
-        row[c] = height if np.int32(np.int32(c) & mask) == offset else row[c]
+    for c in range(width):
+        at = np.uintp(here + c)
+        height = mean[c] + m * _signed(words[at])
+        heights[at] = height if np.int32(np.int32(c) & mask) == offset else heights[at]
 
 
-@inner
-def _diamonds(heights, words, mean, m, half):
-    """Centres of squares: the mean of their corners, and noise."""
-    side = mean.size
-    width = side - 2 * half
-    for r in range(half, side, 2 * half):
-        up, down, here = (r - half) * side, (r + half) * side, r * side + half
-        # Slices, because an index that could be negative costs a test and the vectors.
-        a, b = heights[up : up + width], heights[up + 2 * half : up + side]
-        p, q = heights[down : down + width], heights[down + 2 * half : down + side]
-        for c in range(width):
-            mean[c] = ((a[c] + b[c]) + (p[c] + q[c])) * _QUARTER
-        _add_noise(mean, words[here : here + width], m, 0, 2 * half, heights[here : here + width])
-
-
-@inner
-def _squares(heights, words, mean, m, half, rows):
-    """Middles of sides in the first ``rows`` rows: the mean of four neighbours on a torus, and noise."""
-    side = mean.size
-    last, width = side - 1, side - 2 * half
-    for r in range(0, rows, half):
-        at = r * side
-        row, word = heights[at : at + side], words[at : at + side]
-        up, down = (r - half if r > 0 else last - half) * side, (r + half if r < last else half) * side
-        above, below = heights[up : up + side], heights[down : down + side]
-        odd = r & half
-        if odd:
-            # The two ends have the same neighbours within the row.
-            beside = row[last - half] + row[half]
-            row[0] = ((above[0] + below[0]) + beside) * _QUARTER + m * _signed(word[0])
-            row[last] = ((above[last] + below[last]) + beside) * _QUARTER + m * _signed(word[last])
-        a, b, p, q = above[half : half + width], below[half : half + width], row[:width], row[2 * half :]
-        for c in range(width):
-            mean[c] = ((a[c] + b[c]) + (p[c] + q[c])) * _QUARTER
-        _add_noise(mean, word[half : half + width], m, half if odd else 0, 2 * half, row[half : half + width])
-
-
-@njit(no_cfunc_wrapper=True)
+@njit(inline="always")
 def fill_heights(scene, k0, k1, stream, size, mean, words, heights):
     """Fill ``heights`` float32 [side * side], side = 2**n + 1; rows from ``size`` on are not all finished.
 
@@ -110,16 +69,33 @@ def fill_heights(scene, k0, k1, stream, size, mean, words, heights):
     side = mean.size
     _draw_words(scene, k0, k1, stream, words)
     last = side - 1
-    heights[:] = 0
     heights[0], heights[last] = scene.corners[0], scene.corners[1]
     heights[last * side], heights[last * side + last] = scene.corners[2], scene.corners[3]
-    half = last >> 1
-    level = 0
+    half, level = last >> 1, 0
     while half > 0:
-        m = scene.amplitudes[level]
-        _diamonds(heights, words, mean, m, half)
-        # Rows of the last level are read by none but the picture.
-        _squares(heights, words, mean, m, half, side if half > 1 else size)
+        m, step, width = scene.amplitudes[level], 2 * half, side - 2 * half
+        # Centres of squares, of which the corners are the neighbours.
+        for r in range(half, side, step):
+            up, down = (r - half) * side, (r + half) * side
+            _fill_row(
+                heights, words, mean, m, (up, up + step, down, down + step), r * side + half, width, np.int32(0), step
+            )
+        # Middles of sides, on a torus. Rows of the last level are read by none but the picture.
+        for r in range(0, side if half > 1 else size, half):
+            row, up, down = (
+                r * side,
+                (r - half if r > 0 else last - half) * side,
+                (r + half if r < last else half) * side,
+            )
+            offset = np.int32(r & half)
+            if offset:
+                # The two ends have the same neighbours within the row.
+                beside = heights[row + last - half] + heights[row + half]
+                for c in range(0, side, last):
+                    sides = heights[up + c] + heights[down + c]
+                    heights[row + c] = (sides + beside) * _QUARTER + m * _signed(words[row + c])
+            neighbours = up + half, down + half, row, row + step
+            _fill_row(heights, words, mean, m, neighbours, row + half, width, offset, step)
         half >>= 1
         level += 1
 
@@ -151,18 +127,18 @@ def rgb_of(hue, saturation, value):
 
 
 @inner
-def colour_heights(scene, heights, side, picture):
-    """Fill ``picture`` uint32 [S, S] with the colours of heights, as :func:`rgb_of` packs them."""
-    size = picture.shape[0]
-    hue_factor, saturation_factor, value_factor = scene.factors[0], scene.factors[1], scene.factors[2]
-    hue_offset, saturation_offset, value_offset = scene.offsets[0], scene.offsets[1], scene.offsets[2]
-    for r in range(size):
-        row, out = heights[r * side : r * side + size], picture[r]
-        for c in range(size):
-            hue = row[c] * hue_factor + hue_offset
-            saturation = row[c] * saturation_factor + saturation_offset
-            value = row[c] * value_factor + value_offset
+def colour_heights(heights, side, width, factors, offsets, picture):
+    """Colours of heights [H, side] to ``picture`` uint32 [H * width], as :func:`rgb_of` packs them.
+
+    Hue, saturation and value are ``factors`` times the height plus ``offsets``.
+    """
+    for r in range(picture.size // width):
+        for c in range(width):
+            z = heights[np.uintp(r * side + c)]
+            hue = z * factors[0] + offsets[0]
+            saturation = z * factors[1] + offsets[1]
+            value = z * factors[2] + offsets[2]
             saturation = saturation if saturation < _FULL else _FULL
             value = value if value < _FULL else _FULL
             h, s, v = np.int32(hue), np.int32(saturation), np.int32(value)
-            out[c] = rgb_of(np.int32(h & 255), np.int32(s & 255), np.int32(v & 255))
+            picture[np.uintp(r * width + c)] = rgb_of(np.int32(h & 255), np.int32(s & 255), np.int32(v & 255))
