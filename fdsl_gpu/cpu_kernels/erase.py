@@ -73,8 +73,7 @@ def write(
     size = pictures.shape[3]
     flat = pictures.reshape(*pictures.shape[:3], -1)
     grey = np.empty((1, size, size), np.uint8)
-    # A constant is the word of random number 0.
-    random = np.zeros(size // 2 + 8, np.uint32)
+    random = np.empty(size // 2 + 8, np.uint32)
     scratch = np.empty_like(table), grey, grey.reshape(-1), random, random.view(np.uint16)
     memory = pictures, flat, pictures.reshape(-1)
     noise_law = noise, mode, stream, k0, k1
@@ -116,15 +115,19 @@ def _write_all(words, memory, tables, results, table, noise_law, out, start, str
             for c in range(channels):
                 c1 = (np.uint64(c) + (np.uint64(words[b, _VIEW]) << np.uint64(8))) & _WORD
                 law = min(c, noise.shape[0] - 1)
+                value = noise[law, 0]
+                if mode == RAND:
+                    _random(np.int64(0), np.int64(1), c1, c2, c3, key0, key1, random)
+                    value = noise[law, halves[e]]
                 for y in range(top, top + height):
-                    # Halves of blocks from the one of the row's first pixel, or half e of block 0 for all of them.
-                    first = y * size + left if mode == PIXEL else 0
-                    block, place, step = first >> 3, first & 7, 1
-                    count = ((first + width + 7) >> 3) - block
-                    if mode != PIXEL:
-                        count, place, step = mode, e, 0
-                    _random(block, count, c1, c2, c3, key0, key1, random)
-                    target = at + c * stride_c + y * stride_h + left * stride_w
-                    for x in range(width):
-                        number = halves[np.uintp(place + x * step)]
-                        out[np.uintp(target + x * stride_w)] = noise[law, number]
+                    target = np.uintp(at + c * stride_c + y * stride_h + left * stride_w)
+                    if mode == PIXEL:
+                        first = y * size + left
+                        block = first >> 3
+                        _random(block, ((first + width + 7) >> 3) - block, c1, c2, c3, key0, key1, random)
+                        shift = np.uintp(first & 7)
+                        for x in range(width):
+                            out[target + np.uintp(x * stride_w)] = noise[law, halves[shift + np.uintp(x)]]
+                    else:
+                        for x in range(width):
+                            out[target + np.uintp(x * stride_w)] = value
