@@ -5,6 +5,8 @@ import pytest
 
 from fdsl_gpu import philox
 from fdsl_gpu.cpu_kernels import density as kernels
+from fdsl_gpu.cpu_kernels.chains_2d import chain_tables
+from fdsl_gpu.cpu_kernels.jit import kernel
 from fdsl_gpu.records import FRACTAL
 
 from .oracles import anderson_farrell as oracle
@@ -12,11 +14,16 @@ from .oracles import anderson_farrell as oracle
 KEY = philox.dataset_key(0, 9)
 
 
+@kernel
+def density(fractals, tables, k0, k1, stream, points, memory, counts):
+    return kernels.density(fractals[0], tables, np.int64(0), k0, k1, stream, points, memory, counts)
+
+
 def count(fractal, points, size):
     """Counts int64 [F, F] by the CPU kernel, which returns their maximum too."""
-    counts = np.empty((size, size), np.int32)
-    memory = kernels.scratch(points, size)
-    peak = kernels.density(fractal, *map(np.uint64, KEY), philox.CHAIN, points, memory, counts)
+    counts, fractals = np.empty((size, size), np.int32), np.array([fractal], FRACTAL)
+    memory, tables = kernels.scratch(points, size), chain_tables(fractals)
+    peak = density(fractals, tables, *map(np.uint64, KEY), philox.CHAIN, points, memory, counts)
     assert peak == counts.max()
     return counts.astype(np.int64)
 

@@ -8,6 +8,7 @@ colours are a table of 256.
 import numpy as np
 
 from fdsl_gpu.cpu_kernels.background import colour_heights, fill_heights
+from fdsl_gpu.cpu_kernels.chains_2d import chain_tables
 from fdsl_gpu.cpu_kernels.density import density, scratch
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
 
@@ -159,11 +160,15 @@ def draw_scenes(scenes, fractals, planes, k0, k1, chain_stream, background_strea
         *(np.empty((2, size), np.int32), np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
     )
     random = np.uint64(k0), np.uint64(k1), chain_stream, background_stream
-    _draw_scenes(scenes, fractals, planes.reshape(-1), channels, size, random, points, memory)
+    # Contiguous whatever their number, so that the kernel is compiled once.
+    fractals = np.ascontiguousarray(fractals)
+    systems = fractals, chain_tables(fractals.reshape(-1))
+    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, random, points, memory)
 
 
 @kernel
-def _draw_scenes(scenes, fractals, planes, channels, size, random, points, memory):
+def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory):
+    fractals, tables = systems
     k0, k1, chain_stream, background_stream = random
     (mean, words, heights), clouds, counts, hits, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
     fractal_size = counts.shape[0]
@@ -179,7 +184,7 @@ def _draw_scenes(scenes, fractals, planes, channels, size, random, points, memor
             colour_heights(heights, mean.size, size, factors, offsets, canvas)
         for i in range(min(scene.num_fractals, fractals.shape[1])):
             fractal = fractals[image, i]
-            peak = density(fractal, k0, k1, chain_stream, points, clouds, counts)
+            peak = density(fractal, tables, image * fractals.shape[1] + i, k0, k1, chain_stream, points, clouds, counts)
             if peak == 0:
                 continue
             if channels == 1:
