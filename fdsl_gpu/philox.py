@@ -98,9 +98,9 @@ def words(key: Key, stream: int, ids: ArrayLike, count: int, lane: int = 0) -> U
     from fdsl_gpu.cpu_kernels.philox import fill_words
 
     ids = np.ascontiguousarray(ids, np.uint64)
-    blocks = np.empty((-(-count // 4), 4, ids.size), np.uint64)
-    fill_words(key[0], key[1], stream, lane, ids, blocks)
-    return blocks.reshape(4 * len(blocks), ids.size)[:count].T
+    out = np.empty((-(-count // 4) * 4, ids.size), np.uint64)
+    fill_words(key[0], key[1], stream, lane, ids, out)
+    return out[:count].T
 
 
 def integers(word: Uint64, low: ArrayLike, high: ArrayLike) -> NDArray[np.int64]:

@@ -33,40 +33,48 @@ _FRACTION = 22
 def vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream):
     """Fill ``vertex_words`` int32 [B, K, V] and ``greys`` uint8 [B, K]; what a record does not use is undefined.
 
-    K is even and V a multiple of 16. ``angles`` and ``pairs`` come from ``angle_table`` and ``perlin_pairs`` of
+    V is a multiple of 16. ``angles`` and ``pairs`` come from ``angle_table`` and ``perlin_pairs`` of
     ``fdsl_gpu.tables``, the streams from ``fdsl_gpu.philox``. A record's V and K are cut to the buffers.
     """
     width = vertex_words.shape[2]
-    bits, slopes = np.empty((4, width), np.uint32), np.empty((4, width), np.uint32)
-    state = np.zeros((5, width), np.float32)
-    streams = noise_stream, grey_stream
-    _vertices(records, angles, pairs, vertex_words, greys, key0, key1, *streams, bits, slopes, state)
+    scratch = (np.zeros(rows * width, dtype) for rows, dtype in ((4, u32), (4, u32), (5, f32)))
+    _vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream, *scratch)
 
 
 @kernel
 def _vertices(records, angles, pairs, vertex_words, greys, key0, key1, noise_stream, grey_stream, bits, slopes, state):
-    width = vertex_words.shape[2]
+    """Scratch is flat: ``bits`` and ``slopes`` have four rows, ``state`` five, each as long as the padded polygon."""
     for b in range(records.size):
         record = records[b]
-        num_vertices = min(i64(record.vertices), width)
+        num_vertices = min(i64(record.vertices), vertex_words.shape[2])
         num_lines = min(i64(record.lines), vertex_words.shape[1])
-        padded = (num_vertices + _LANES - 1) // _LANES * _LANES
+        padded = u64((num_vertices + _LANES - 1) // _LANES * _LANES)
         low = u64(record.sequence_low)
         high = u64(record.sequence_high) | (u64(noise_stream) << u64(24))
         # The noise is 0.4 * (...); the factor is taken once an image.
         amount = record.noise * f32(0.4)
-        _start(record, num_vertices, angles, state)
-        for line in range(0, num_lines, 2):
-            _draw_noise(u64(line >> 1), low, high, u64(key0), u64(key1), padded, bits)
-            _look_up(bits, pairs, padded, slopes)
-            _advance(bits, slopes, u64(0), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line])
-            _advance(bits, slopes, u64(2), amount, f32(-32768), f32(32767), padded, state, vertex_words[b, line + 1])
+        _start(record, num_vertices, angles, padded, state)
+        for first in range(0, num_lines, 2):
+            _draw_noise(u64(first >> 1), low, high, u64(key0), u64(key1), padded, bits)
+            # A loop of its own, as gather instructions are slow.
+            for i in range(u64(4) * padded):
+                slopes[i] = pairs[bits[i] >> u32(24)]
+            noise = u64(0)
+            for line in range(first, min(first + 2, num_lines)):
+                _advance(bits, slopes, noise, amount, f32(-32768), f32(32767), padded, state, vertex_words, b, line)
+                noise += padded + padded
         high = u64(record.sequence_high) | (u64(grey_stream) << u64(24))
-        _draw_greys(num_lines, u64(record.grey_levels), low, high, u64(key0), u64(key1), greys[b])
+        for first in range(0, num_lines, 4):
+            line = first
+            for word in philox4x32(u64(first >> 2), u64(0), low, high, u64(key0), u64(key1)):
+                if line < num_lines:
+                    grey = (word * u64(record.grey_levels)) >> u64(32)
+                    greys[b, line] = grey if grey < u64(255) else u64(255)
+                line += 1
 
 
-@inner
-def _start(record, num_vertices, angles, state):
+@inner(inline="always")
+def _start(record, num_vertices, angles, padded, state):
     """Set the rows of ``state``: x, y, cosine, sine, growth a line without noise."""
     row = num_vertices * (num_vertices - 1) // 2
     frequency_1, frequency_2 = record.wave_1 % num_vertices, record.wave_2 % num_vertices
@@ -74,34 +82,29 @@ def _start(record, num_vertices, angles, state):
     magnification_x, magnification_y = f32(1) + record.magnify_x, f32(1) + record.magnify_y
     for v in range(num_vertices):
         cosine, sine = angles[row + v, 0], angles[row + v, 1]
-        state[0, v] = record.center_x + cosine * record.radius_x
-        state[1, v] = record.center_y + sine * record.radius_y
-        state[2, v] = cosine * magnification_x
-        state[3, v] = sine * magnification_y
-        state[4, v] = record.step + record.wave * (angles[row + corner_1, 1] + angles[row + corner_2, 1])
+        at = u64(v)
+        state[at] = record.center_x + cosine * record.radius_x
+        at += padded
+        state[at] = record.center_y + sine * record.radius_y
+        at += padded
+        state[at] = cosine * magnification_x
+        at += padded
+        state[at] = sine * magnification_y
+        at += padded
+        state[at] = record.step + record.wave * (angles[row + corner_1, 1] + angles[row + corner_2, 1])
         corner_1 += frequency_1
         corner_1 = corner_1 - num_vertices if corner_1 >= num_vertices else corner_1
         corner_2 += frequency_2
         corner_2 = corner_2 - num_vertices if corner_2 >= num_vertices else corner_2
 
 
-@inner
-def _draw_noise(block, low, high, key0, key1, count, bits):
-    """Noise coordinates of two lines, x and y of each: cell << 24 | fraction, uint32 [4, count]."""
-    for v in range(count):
-        word_0, word_1, word_2, word_3 = philox4x32(block, u64(v), low, high, key0, key1)
-        bits[0, v] = u32((word_0 * u64(10000)) >> u64(8))
-        bits[1, v] = u32((word_1 * u64(10000)) >> u64(8))
-        bits[2, v] = u32((word_2 * u64(10000)) >> u64(8))
-        bits[3, v] = u32((word_3 * u64(10000)) >> u64(8))
-
-
-@inner
-def _look_up(bits, pairs, count, slopes):
-    """The gradient pair of every noise coordinate; a loop of its own, as gather instructions are slow."""
-    for axis in range(4):
-        for v in range(count):
-            slopes[axis, v] = pairs[bits[axis, v] >> u32(24)]
+@inner(inline="always")
+def _draw_noise(block, low, high, key0, key1, padded, bits):
+    """Noise coordinates of two lines, x and y of each: cell << 24 | fraction."""
+    for v in range(padded):
+        for word in philox4x32(block, v, low, high, key0, key1):
+            bits[v] = u32((word * u64(10000)) >> u64(8))
+            v += padded
 
 
 @inner(inline="always")
@@ -122,44 +125,30 @@ def _truncate(x, lowest, highest):
 
 
 @inner
-def _advance(bits, slopes, axis, amount, lowest, highest, count, state, out):
+def _advance(bits, slopes, noise, amount, lowest, highest, padded, state, vertex_words, b, line):
     """Move all vertices by one line and write their words.
 
-    The limits of int16 are arguments: as constants they would split the loop into branches.
+    Compiled by itself, so that the constants of the loop stay in registers. The limits of int16 are arguments: as
+    constants they would split the loop into branches.
     """
-    for v in range(count):
-        growth = state[4, v]
-        x = state[0, v] + state[2, v] * (growth - amount * _noise(bits[axis, v], slopes[axis, v]))
-        y = state[1, v] + state[3, v] * (growth - amount * _noise(bits[axis + u64(1), v], slopes[axis + u64(1), v]))
-        state[0, v] = x
-        state[1, v] = y
-        out[v] = i32(_truncate(x, lowest, highest) & 0xFFFF) | i32(_truncate(y, lowest, highest) << 16)
-
-
-@inner
-def _draw_greys(num_lines, levels, low, high, key0, key1, greys):
-    for line in range(0, num_lines, 4):
-        words = philox4x32(u64(line >> 2), u64(0), low, high, key0, key1)
-        for j in range(min(4, num_lines - line)):
-            grey = (words[j] * levels) >> u64(32)
-            greys[line + j] = grey if grey < u64(255) else u64(255)
+    for v in range(padded):
+        row_y = v + padded
+        row_cosine = row_y + padded
+        row_sine = row_cosine + padded
+        growth = state[row_sine + padded]
+        noise_y = noise + padded
+        x = state[v] + state[row_cosine] * (growth - amount * _noise(bits[noise + v], slopes[noise + v]))
+        y = state[row_y] + state[row_sine] * (growth - amount * _noise(bits[noise_y + v], slopes[noise_y + v]))
+        state[v] = x
+        state[row_y] = y
+        column, row = _truncate(x, lowest, highest), _truncate(y, lowest, highest)
+        vertex_words[b, line, v] = i32(column & 0xFFFF) | i32(row << 16)
 
 
 def raster(records, vertex_words, greys, planes, background):
     """Draw polygons into uint8 planes [B, 1, S, S], later lines over earlier ones."""
     size = planes.shape[2]
-    scratch = line_scratch(vertex_words.shape[2])
-    _raster(records, vertex_words, greys, size, scratch, planes.reshape(len(planes), size * size), background)
-
-
-@kernel
-def _raster(records, vertex_words, greys, size, scratch, planes, background):
-    for b in range(records.size):
-        plane = planes[b]
-        plane[:] = background
-        num_vertices = u64(min(i64(records[b].vertices), vertex_words.shape[2]))
-        for line in range(min(i64(records[b].lines), vertex_words.shape[1])):
-            draw_polygon(vertex_words[b, line], num_vertices, greys[b, line], size, scratch, plane)
+    _raster(records, vertex_words, greys, size, *line_scratch(vertex_words.shape[2]), planes.reshape(-1), background)
 
 
 def raster_scene(records, vertex_words, greys, canvas, background):
@@ -168,27 +157,38 @@ def raster_scene(records, vertex_words, greys, canvas, background):
     A canvas of uint8 gets grey levels; of uint16, category << 8 | grey, so that one pass draws picture and mask.
     """
     size = canvas.shape[0]
-    scratch = line_scratch(vertex_words.shape[2])
-    _raster_scene(records, vertex_words, greys, size, scratch, canvas.reshape(size * size), background)
+    _raster(records, vertex_words, greys, size, *line_scratch(vertex_words.shape[2]), canvas.reshape(-1), background)
 
 
 @kernel
-def _raster_scene(records, vertex_words, greys, size, scratch, pixels, background):
-    pixels[:] = background
+def _raster(records, vertex_words, greys, size, sides, corners, places, planes, background):
+    """Draw records in turn, the same number into each plane [S * S] of the flat ``planes``.
+
+    A plane of uint8 keeps the grey level of ``category << 8 | grey``, one of uint16 keeps both.
+    """
+    pixels = size * size
+    contours = records.size * pixels // planes.size
     for n in range(records.size):
-        num_vertices = u64(min(i64(records[n].vertices), vertex_words.shape[2]))
+        plane = planes[n // contours * pixels : (n // contours + 1) * pixels]
+        if n % contours == 0:
+            for i in range(pixels):
+                plane[i] = background
+        num_vertices = min(i64(records[n].vertices), vertex_words.shape[2])
         for line in range(min(i64(records[n].lines), vertex_words.shape[1])):
-            value = np.uint16(i64(records[n].category) << 8 | i64(greys[n, line]))
-            draw_polygon(vertex_words[n, line], num_vertices, value, size, scratch, pixels)
+            value = i64(records[n].category) << 8 | i64(greys[n, line])
+            draw_polygon(vertex_words, n, line, num_vertices, value, size, sides, corners, places, plane)
 
 
-@kernel
 def resolve_scene(canvas, plane, mask):
     """Split a canvas uint16 [S, S] into grey levels and categories, uint8 [S, S] each."""
-    for y in range(canvas.shape[0]):
-        for x in range(canvas.shape[1]):
-            plane[y, x] = canvas[y, x] & np.uint16(255)
-            mask[y, x] = canvas[y, x] >> np.uint16(8)
+    _resolve_scene(canvas.reshape(-1), plane.reshape(-1), mask.reshape(-1))
+
+
+@kernel
+def _resolve_scene(canvas, plane, mask):
+    for i in range(canvas.size):
+        plane[i] = canvas[i] & np.uint16(255)
+        mask[i] = canvas[i] >> np.uint16(8)
 
 
 def line_scratch(max_vertices):
@@ -197,27 +197,26 @@ def line_scratch(max_vertices):
 
 
 @inner
-def draw_polygon(words, num_vertices, value, size, scratch, plane):
-    """Draw the sides of one closed polygon, vertex words int32 [V], into a flat plane [size * size] of any integers.
+def draw_polygon(vertex_words, n, line, num_vertices, value, size, sides, corners, places, plane):
+    """Draw the sides of polygon [n, line], of vertex words int32 [N, K, V], into a flat plane of any integers.
 
     Pixel i of a side, n long and m wide, is i steps along the longer axis and floor(i * m / n + 1/2) steps along the
     other, which is Pillow's rule without its running error. A side leaves its last pixel to the next one.
     """
-    sides, corners, places = scratch
     for v in range(num_vertices):
-        corners[v] = words[v]
+        corners[v] = vertex_words[n, line, v]
     corners[num_vertices] = corners[0]
-    for first in range(u64(0), num_vertices, u64(_SIDES)):
+    for first in range(u64(0), u64(num_vertices), u64(_SIDES)):
         _prepare(corners, first, i32(size), sides)
-        for j in range(min(u64(_SIDES), num_vertices - first)):
-            count = sides[u64(_SIDES) + j]
+        for side in range(min(u64(_SIDES), u64(num_vertices) - first)):
+            count = sides[u64(_SIDES) + side]
             if count > 0:
-                _draw_inside(sides, j, u64(_PIXELS), places, value, plane)
+                _draw_inside(sides, side, u64(_PIXELS), places, value, plane)
             elif count < 0:
-                _draw_clipped(corners[first + j], corners[first + j + u64(1)], size, value, plane)
+                _draw_clipped(corners[first + side], corners[first + side + u64(1)], size, value, plane)
 
 
-@inner(error_model="numpy")
+@inner
 def _prepare(corners, first, size, sides):
     """Fill the five rows of ``sides``: first pixel, number of pixels, slope, pixel steps along and across.
 
@@ -250,13 +249,13 @@ def _prepare(corners, first, size, sides):
 
 
 @inner
-def _draw_inside(sides, j, lanes, places, grey, plane):
+def _draw_inside(sides, side, lanes, places, value, plane):
     """Draw one prepared side, eight pixels at a time; pixels beyond the last repeat it.
 
-    ``lanes`` is eight, unknown to the compiler, which would else unroll the loop instead of vectorising it.
+    ``lanes`` is eight, unknown while this is compiled by itself: else the loop would be unrolled, not vectorised.
     """
-    start, count, slope = sides[j], sides[u64(_SIDES) + j], sides[u64(2 * _SIDES) + j]
-    along, across = sides[u64(3 * _SIDES) + j], sides[u64(4 * _SIDES) + j]
+    start, count, slope = sides[side], sides[u64(_SIDES) + side], sides[u64(2 * _SIDES) + side]
+    along, across = sides[u64(3 * _SIDES) + side], sides[u64(4 * _SIDES) + side]
     last = i32(count - 1)
     half = i32((1 << (_FRACTION - 1)) + 256)
     for done in range(0, i64(count), _PIXELS):
@@ -266,34 +265,35 @@ def _draw_inside(sides, j, lanes, places, grey, plane):
             risen = i32(i32(half + i32(i * slope)) >> _FRACTION)
             places[lane] = u32(start + i32(i * along) + i32(risen * across))
         for lane in range(_PIXELS):
-            plane[places[lane]] = grey
+            plane[places[lane]] = value
 
 
-@inner(error_model="numpy")
-def _draw_clipped(start, end, size, grey, plane):
+@inner
+def _draw_clipped(start, end, size, value, plane):
     """Draw the pixels of any side that lie on the canvas: a contiguous run of them, found exactly."""
     x0, y0, x1, y1 = i64(np.int16(start)), i64(start >> 16), i64(np.int16(end)), i64(end >> 16)
     dx, dy = abs(x1 - x0), abs(y1 - y0)
     step_x, step_y = 1 if x1 > x0 else -1, 1 if y1 > y0 else -1
     steep = dy >= dx
-    n, m = (dy, dx) if steep else (dx, dy)
-    along, across = (step_y * size, step_x) if steep else (step_x, step_y * size)
+    n = dy if steep else dx
+    m = dx if steep else dy
+    along = step_y * size if steep else step_x
+    across = step_x if steep else step_y * size
     # Distances from the edge where the side comes from, so that both coordinates grow.
     from_x = x0 if step_x > 0 else size - 1 - x0
     from_y = y0 if step_y > 0 else size - 1 - y0
-    u, w = (from_y, from_x) if steep else (from_x, from_y)
+    u = from_y if steep else from_x
+    w = from_x if steep else from_y
     first, stop = max(0, -u), min(max(n, 1), size - u)
     # float64 quotients of these integers round up to the exact integers.
     if w < 0 and m > 0:
         first = max(first, i64(np.ceil((-2 * w - 1) * n / (2.0 * m))))
     if w + m >= size and m > 0:
         stop = min(stop, i64(np.ceil((2 * (size - w) - 1) * n / (2.0 * m))))
-    if first >= stop:
-        return
     risen = (2 * m * first + n) // max(2 * n, 1)
     error = 2 * m * (first + 1) - n - 2 * n * risen
     place = u64(y0 * size + x0 + first * along + risen * across)
-    for _ in range(stop - first):
-        plane[place] = grey
+    for _ in range(first, stop):
+        plane[place] = value
         place += u64(along + across) if error >= 0 else u64(along)
         error += 2 * m - 2 * n if error >= 0 else 2 * m

@@ -14,7 +14,7 @@ _SHIFT = np.uint64(29)
 _ZERO = np.uint64(0)
 
 
-@inner
+@inner(inline="always")
 def _hash(word, tweak, number, span):
     """A hash of (word, tweak, round number) in [0, span), span < 2**32: two rounds of multiply and xor-shift."""
     mixed = (word + tweak + np.uint64(number) * _MIX_2) * _MIX_1
@@ -24,7 +24,7 @@ def _hash(word, tweak, number, span):
     return ((mixed >> _HALF) * span) >> _HALF
 
 
-@inner
+@inner(inline="always")
 def _feistel(value, tweak, a, b):
     """One pass of the network on Z_a x Z_b; halves change in turns by modular addition, so it is a bijection."""
     left, right = value // b, value % b
@@ -49,7 +49,9 @@ def permute(index, epoch, size, a, b, key, out):
     a, b, size = np.uint64(a), np.uint64(b), np.uint64(size)
     for i in range(index.size):
         tweak = (np.uint64(epoch[i]) + np.uint64(1)) * _WEYL + np.uint64(key)
-        value = _feistel(np.uint64(index[i]), tweak, a, b)
-        while value >= size:
+        value = np.uint64(index[i])
+        outside = True
+        while outside:
             value = _feistel(value, tweak, a, b)
+            outside = value >= size
         out[i] = value

@@ -32,13 +32,13 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
     return c0, c1, c2, c3
 
 
-@inner
+@inner(inline="always")
 def uniform(word, low, high):
     """Uniform in [low, high), from a 32-bit word; ``fdsl_gpu.philox.uniforms`` of one."""
     return low + (high - low) * (np.float64(word) * _UNIT)
 
 
-@inner
+@inner(inline="always")
 def integer(word, low, high):
     """Uniform in [low, high), from a 32-bit word; ``fdsl_gpu.philox.integers`` of one, which includes its ``high``."""
     return low + np.int64((word * np.uint64(high - low)) >> _HALF)
@@ -46,11 +46,13 @@ def integer(word, low, high):
 
 @kernel
 def fill_words(k0, k1, stream, lane, ids, out):
-    """Fill ``out`` uint64 [n, 4, B] with the first n blocks of each id uint64 [B] in a lane of a stream."""
-    for j in range(out.shape[0]):
+    """Fill ``out`` uint64 [4 n, B] with the first n blocks of each id uint64 [B] in a lane of a stream."""
+    for first in range(0, out.shape[0], 4):
         # Ids innermost, and next to each other in memory: so the rounds vectorise.
         for i in range(ids.size):
             low = ids[i] & _LOW
             high = (ids[i] >> _HALF) | (np.uint64(stream) << np.uint64(24))
-            block = philox4x32(np.uint64(j), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1))
-            out[j, 0, i], out[j, 1, i], out[j, 2, i], out[j, 3, i] = block
+            row = first
+            for word in philox4x32(np.uint64(first >> 2), np.uint64(lane), low, high, np.uint64(k0), np.uint64(k1)):
+                out[row, i] = word
+                row += 1

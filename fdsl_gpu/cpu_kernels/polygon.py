@@ -39,11 +39,11 @@ def draw_masks(records, vertex_words, mask, ring):
     """
     size = mask.shape[0]
     scratch = line_scratch(vertex_words.shape[2])
-    _draw_masks(records, vertex_words, mask, ring, size, scratch, fill_scratch(size), mask.reshape(size * size))
+    _draw_masks(records, vertex_words, mask, ring, size, *scratch, fill_scratch(size), mask.reshape(size * size))
 
 
 @kernel
-def _draw_masks(records, vertex_words, mask, ring, size, scratch, rows, pixels):
+def _draw_masks(records, vertex_words, mask, ring, size, sides, corners, places, rows, pixels):
     pixels[:] = 0
     for n in range(records.size):
         num_vertices = min(i64(records[n].vertices), vertex_words.shape[2])
@@ -55,8 +55,8 @@ def _draw_masks(records, vertex_words, mask, ring, size, scratch, rows, pixels):
         fill_polygon(outer, category, rows, mask)
         if ring:
             fill_polygon(inner, np.uint8(0), rows, mask)
-            draw_polygon(inner, u64(num_vertices), category, size, scratch, pixels)
-            draw_polygon(outer, u64(num_vertices), category, size, scratch, pixels)
+            for line in range(0, last + 1, last):
+                draw_polygon(vertex_words, n, line, num_vertices, i64(category), size, sides, corners, places, pixels)
 
 
 def fill_scratch(size):
