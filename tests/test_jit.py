@@ -1,12 +1,16 @@
-"""Compilation: garbage collection rests and comes back, and machine code of older sources is forgotten."""
+"""Compilation: no kernel twice, garbage collection rests and comes back, machine code of older sources is forgotten."""
 
 import gc
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
+from fdsl_gpu import FDSLDataset
 from fdsl_gpu.cpu_kernels import jit
 from fdsl_gpu.cpu_kernels.permutation import permute
 
@@ -66,3 +70,21 @@ def test_machine_code_older_than_the_sources_is_forgotten(tmp_path: Path) -> Non
         os.utime(file, (0, 0))
     jit._forget_stale_kernels.__wrapped__(tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted([new, other])
+
+
+@pytest.mark.parametrize("augment", [None, "fdsl"])
+@pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k", "fractaldb-1k", "anderson-farrell-1k", "segrcdb"])
+def test_batches_of_all_sizes_are_drawn_by_the_same_kernels(name: str, augment: str | None) -> None:
+    """An array of one element may be contiguous where longer ones are not: numba would compile for it once more."""
+    options = {"return_masks": False} if name == "segrcdb" and augment else {}
+    dataset = FDSLDataset(name, 9, 32, "cpu", augment=augment, **options)
+    counts = []
+    for size in (9, 1, 2):
+        dataset.draw(np.arange(size))
+        counts.append({kernel: len(kernel.signatures) for kernel in kernels_of_the_package()})
+    assert counts[0] == counts[1] == counts[2]
+
+
+def kernels_of_the_package() -> list[Dispatcher]:
+    modules = [module for name, module in sys.modules.items() if name.startswith("fdsl_gpu.cpu_kernels.")]
+    return [value for module in modules for value in vars(module).values() if isinstance(value, Dispatcher)]
