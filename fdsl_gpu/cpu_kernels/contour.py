@@ -285,11 +285,11 @@ def _draw_clipped(start, end, size, value, plane):
     u = from_y if steep else from_x
     w = from_x if steep else from_y
     first, stop = max(0, -u), min(max(n, 1), size - u)
-    # float64 quotients of these integers round up to the exact integers.
+    # Quotients rounded up.
     if w < 0 and m > 0:
-        first = max(first, i64(np.ceil((-2 * w - 1) * n / (2.0 * m))))
+        first = max(first, -((2 * w + 1) * n // (2 * m)))
     if w + m >= size and m > 0:
-        stop = min(stop, i64(np.ceil((2 * (size - w) - 1) * n / (2.0 * m))))
+        stop = min(stop, -((2 * (w - size) + 1) * n // (2 * m)))
     risen = (2 * m * first + n) // max(2 * n, 1)
     error = 2 * m * (first + 1) - n - 2 * n * risen
     place = u64(y0 * size + x0 + first * along + risen * across)
