@@ -96,11 +96,11 @@ _move = make_move(LANES, ((0, 1, 4), (2, 3, 5)))
 
 
 @inner
-def advance(num_maps, tables, image, halves, first, last, chosen, cloud):
+def advance(num_maps, table, halves, first, last, chosen, cloud):
     """Steps ``first`` .. ``last - 1`` of all trajectories, after the last row of ``cloud``, which the first becomes."""
     for i in range(ROW):
         cloud[i] = cloud[STEPS * ROW + i]
-    table, choice = np.uintp(tables.ctypes.data) + np.uintp(4 * 7 * 8 * image), np.uintp(chosen.ctypes.data)
+    table, choice = np.uintp(table.ctypes.data), np.uintp(chosen.ctypes.data)
     half, here = np.uintp(halves.ctypes.data) + np.uintp(2 * LANES * first), np.uintp(cloud.ctypes.data)
     # In two loops, each of which keeps more lanes in flight than one would.
     for lane in range(0, (last - first) * LANES, 8):

@@ -44,12 +44,12 @@ def _draw_halves(record, k0, k1, stream, halves):
 
 
 @inner
-def _walk(num_maps, tables, image, halves, chosen, cloud):
+def _walk(num_maps, table, halves, chosen, cloud):
     """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin. ``chosen`` is scratch."""
     for i in range(_ROW):
         cloud[i] = _ZERO
     steps = cloud.size // _ROW - 1
-    table, choice = np.uintp(tables.ctypes.data) + np.uintp(4 * 13 * 8 * image), np.uintp(chosen.ctypes.data)
+    table, choice = np.uintp(table.ctypes.data), np.uintp(chosen.ctypes.data)
     half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data)
     for lane in range(0, steps * LANES, 8):
         choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
@@ -184,6 +184,6 @@ def _draw_3d(records, planes, k0, k1, stream, settings, chains, lanes, pixels):
     for image in range(records.size):
         record = records[image]
         _draw_halves(record, k0, k1, stream, halves)
-        _walk(record.num_maps, tables, image, halves, chosen, cloud)
+        _walk(record.num_maps, tables[image], halves, chosen, cloud)
         _measure(cloud, points, lanes)
         _plot(cloud, record, _normalisation(lanes, points), points, value, upright, size, planes[image], pixels)

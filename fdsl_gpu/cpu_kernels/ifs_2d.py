@@ -76,7 +76,7 @@ def _plot(record, image, points, size, pitch, numbered, chains, marks):
     number = 2
     for first in range(0, halves.shape[0], STEPS):
         last = first + STEPS if first + STEPS < halves.shape[0] else halves.shape[0]
-        advance(record.num_maps, tables, image, halves, first, last, chosen, cloud)
+        advance(record.num_maps, tables[image], halves, first, last, chosen, cloud)
         for step in range(first, last):
             here = cloud[(step - first + 1) * ROW : (step - first + 2) * ROW]
             count = emitting(step, points)
@@ -272,7 +272,7 @@ def _extremes(record, image, points, chains, lanes):
         cloud[i] = _ZERO
     for first in range(0, halves.shape[0], STEPS):
         last = first + STEPS if first + STEPS < halves.shape[0] else halves.shape[0]
-        advance(record.num_maps, tables, image, halves, first, last, chosen, cloud)
+        advance(record.num_maps, tables[image], halves, first, last, chosen, cloud)
         for step in range(first, last):
             here = cloud[(step - first + 1) * ROW : (step - first + 2) * ROW]
             for lane in range(emitting(step, points)):
