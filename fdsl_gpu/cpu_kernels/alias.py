@@ -24,7 +24,7 @@ def scratch():
     return np.empty(MAX_MAPS), np.empty(MAX_MAPS)
 
 
-@kernel(error_model="numpy")
+@kernel
 def _fill_tables(weights, num_maps, scratch, out):
     for row in range(out.shape[0]):
         fill_table(weights[row], num_maps[row], scratch, out[row])

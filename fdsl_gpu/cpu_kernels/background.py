@@ -5,7 +5,6 @@ what belongs to it, which vectorises where a stride of 2 does not.
 """
 
 import numpy as np
-from numba import njit
 
 from fdsl_gpu.cpu_kernels.jit import inner
 from fdsl_gpu.cpu_kernels.philox import philox4x32
@@ -52,7 +51,7 @@ def _fill_row(heights, words, mean, m, neighbours, here, width, offset, step):
         heights[at] = height if np.int32(np.int32(c) & mask) == offset else heights[at]
 
 
-@njit(inline="always")
+@inner(inline="always")
 def fill_heights(scene, k0, k1, stream, size, mean, words, heights):
     """Fill ``heights`` float32 [side * side], side = 2**n + 1; rows from ``size`` on are not all finished.
 

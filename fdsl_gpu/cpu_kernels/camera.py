@@ -16,7 +16,7 @@ _HALF = np.uint64(32)
 _BLOCKS = 8
 
 
-@kernel(error_model="numpy")
+@kernel
 def uniform_cameras(k0, k1, stream, lane, ids, out):
     """Rotations uniform on SO(3) of ids uint64 [B], as unit quaternions from two points in the unit disc.
 

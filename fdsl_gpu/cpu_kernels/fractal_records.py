@@ -79,7 +79,7 @@ def _set_background(words, i, decay, number, view, out, reals):
         reals[i, _OFFSETS + k] = uniform(words[8 + k, i], _OFFSET_LOW[k], _OFFSET_HIGH[k])
 
 
-@inner(error_model="numpy")
+@inner
 def _fill_exponentials(amplitudes, sigmas, decays, sides):
     """Of all pictures at once, four or eight in a register: decays of backgrounds and side weights of blurs."""
     for i in range(decays.size):
@@ -88,7 +88,7 @@ def _fill_exponentials(amplitudes, sigmas, decays, sides):
         sides[i] = exponential(1 / (2 * sigma * sigma))
 
 
-@inner(error_model="numpy")
+@inner
 def _set_blur(coin, side, blur, i, reals):
     """Half of the pictures get a 3x3 Gaussian of sigma U(0.5, 1); its weights along an axis are centre and side."""
     reals[i, _BLUR], reals[i, _BLUR + 1] = 1.0, 0.0
@@ -113,7 +113,7 @@ def scratch(count):
     return np.empty(count), np.empty(count), np.empty(MAX_MAPS), alias.scratch()
 
 
-@kernel(error_model="numpy")
+@kernel
 def fill_single(words, ids, view, num_maps, maps, size, settings, scratch, out, reals):
     """Pictures of one fractal.
 
@@ -161,7 +161,7 @@ def fill_single(words, ids, view, num_maps, maps, size, settings, scratch, out, 
         out[i, first + _SIDE] = size
 
 
-@kernel(error_model="numpy")
+@kernel
 def fill_several(words, counts, items, item_words, fractals, skies, sky_words, size, settings, scratch, out, reals):
     """Pictures of one to five fractals.
 

@@ -17,7 +17,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 _BYTE = np.uint32(255)
 
 
-@inner(error_model="numpy")
+@inner
 def _colour(fractal, counts, side, peak, ramp, table, hues, picture):
     """Fill ``picture`` uint32 [F * F] from ``counts`` int32 [F * F], 0 where nothing was hit.
 

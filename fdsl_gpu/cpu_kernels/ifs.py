@@ -91,7 +91,7 @@ def _measure(cloud, points, lanes):
             lanes[_ROW + LANES + lane] = high
 
 
-@inner(error_model="numpy")
+@inner
 def _center(lane_sums, low, scale, points):
     """What to subtract from ``p * scale`` on one axis."""
     total = np.int64(0)
@@ -176,7 +176,7 @@ def draw_3d(records, planes, k0, k1, stream, points, value, upright):
     _draw_3d(records, flat, k0, k1, stream, settings, chains, lanes, np.empty(LANES, np.uint32))
 
 
-@kernel(error_model="numpy")
+@kernel
 def _draw_3d(records, planes, k0, k1, stream, settings, chains, lanes, pixels):
     points, value, upright, size = settings
     tables, halves, chosen, cloud = chains

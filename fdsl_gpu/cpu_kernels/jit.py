@@ -1,12 +1,18 @@
 """How the kernels are compiled: quickly, because the first batch of a fresh installation waits for it.
 
-Every compiled function costs about 50 ms, and is optimised again within each function that calls it. What else costs:
+Every compiled function costs about 50 ms, and is compiled again, with all that it calls, within each function that
+calls it: what stands in the middle of a chain of calls is inlined by numba, ``@inner(inline="always")``; what ends one
+is not, or its loops lose registers to those around it. What else costs:
 
-* wrappers for callers that do not exist, which these two decorators leave out;
-* ``np.empty``, ``np.zeros``, ``reshape`` and ``view`` in a kernel, about 0.2 s for every new type: entry points are
-  Python functions that make scratch memory and views with NumPy, and hand them to a kernel;
+* wrappers for callers that do not exist, exceptions for divisions by zero, and counts of references, which the two
+  decorators leave out: so kernels take arrays, and slice them, but make none;
+* ``np.empty``, ``reshape`` and ``view``, about 0.2 s for every new type: entry points are Python functions that make
+  scratch memory and views with NumPy, and hand them to a kernel;
+* slices, 10 to 40 ms each: outside of hot loops, pass offsets. In hot loops a slice tells the compiler that indices
+  are not negative, which unsigned indices do as well;
 * an array assigned to a slice, ``a[:] = b``, which compiles the formatting of an error message: write the loop;
 * literal arguments: a callee is compiled for each of them;
+* arrays that are contiguous when they have one element: pass contiguous ones, or numba compiles for both;
 * garbage collection, which walks all of torch's objects again and again: a sixth of the time. It rests meanwhile.
 """
 
@@ -22,15 +28,15 @@ from numba.core import event
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
-inner = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_OPTIONS = {"error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+
+inner = partial(njit, no_cpython_wrapper=True, **_OPTIONS)
 """Decorates what only other kernels call. It has no way in from Python: calling it there ends the process."""
 
 
-def kernel(function=None, **options):
-    """Decorates what Python calls; ``options`` are those of ``numba.njit``. Compiled code is cached on disk."""
-    if function is None:
-        return partial(kernel, **options)
-    compiled = njit(nogil=True, cache=True, no_cfunc_wrapper=True, **{"error_model": "numpy", **options})(function)
+def kernel(function):
+    """Decorates what Python calls. Compiled code is cached on disk."""
+    compiled = njit(nogil=True, cache=True, **_OPTIONS)(function)
     _forget_stale_kernels(Path(compiled.stats.cache_path))
     return compiled
 

@@ -8,7 +8,7 @@ from fdsl_gpu.cpu_kernels.philox import integer, uniform
 from fdsl_gpu.records import MAX_MAPS
 
 
-@kernel(error_model="numpy")
+@kernel
 def scale_map(words, labels, num_maps, singular, tries, keep_sigma, maps):
     """Scale one map of each system, in place, by the first factor that leaves no singular value above 1.
 

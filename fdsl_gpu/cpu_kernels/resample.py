@@ -12,7 +12,7 @@ The arithmetic is that of ``triton_kernels.write_out`` and ``triton_kernels.crop
 """
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -126,7 +126,7 @@ def vertical_first(height, width, size):
     return height > size and height - size > 2 * (width - size)
 
 
-@njit(inline="always")
+@inner(inline="always")
 def resize_rectangle(plane, rectangle, horizontal, vertical, flips, scratch, out):
     """A rectangle (top, left, height, width) of a plane, resized to ``out`` uint8 [O, O], then flipped.
 
