@@ -40,7 +40,7 @@ _PRIMITIVES: dict[Primitive, str] = {
 }
 
 # Bytes of planes that are written out together, and that are drawn together.
-_CPU_BYTES = 8 << 20, 8 << 20
+_CPU_BYTES = 4 << 20, 4 << 20
 _GPU_BYTES = 40 << 20, 8 << 20
 _MAX_CHUNK = 256
 # Few: each costs 0.15 ms of Python, and more where threads compete for it.
