@@ -10,6 +10,7 @@ from numba import njit
 from fdsl_gpu import philox
 from fdsl_gpu.cpu_kernels import background as cpu_background
 from fdsl_gpu.cpu_kernels import density as cpu_density
+from fdsl_gpu.cpu_kernels.jit import kernel
 from fdsl_gpu.records import FRACTAL, FRACTAL_SCENE, as_words
 from fdsl_gpu.render.fractal_scenes import FractalScenes
 
@@ -69,6 +70,11 @@ class TestColours:
         np.testing.assert_array_equal(oracle.hsv_to_rgb(hues, 255, 255), expected)
 
 
+@kernel
+def fill_heights(scenes, k0, k1, stream, size, mean, words, heights):
+    cpu_background.fill_heights(scenes[0], k0, k1, stream, size, mean, words, heights)
+
+
 class TestBackground:
     @staticmethod
     def heights(scene, size):
@@ -83,7 +89,9 @@ class TestBackground:
         mean, heights = np.empty(side, np.float32), np.empty(side * side, np.float32)
         words = np.empty(-(-side * side // 4) * 4, np.uint32)
         for scene in oracle.make_scenes(3, size, seed=size):
-            cpu_background.fill_heights(scene, *map(np.uint64, KEY), philox.BACKGROUND, size, mean, words, heights)
+            fill_heights(
+                np.array([scene], FRACTAL_SCENE), *map(np.uint64, KEY), philox.BACKGROUND, size, mean, words, heights
+            )
             expected = self.heights(scene, size)[:size]
             np.testing.assert_allclose(heights.reshape(side, side)[:size], expected, rtol=0, atol=2e-6)
 

@@ -93,9 +93,9 @@ def random_polygon(generator: np.random.Generator, size: int) -> np.ndarray:
 
 
 def filled(polygon: np.ndarray, size: int) -> np.ndarray:
-    plane, scratch = np.zeros((size, size), np.uint8), fill_scratch(size)
+    plane, scratch = np.zeros((size, size), np.uint8), fill_scratch(size, len(polygon))
     fill_polygon(np.ascontiguousarray(polygon).view(np.int32)[:, 0], np.uint8(255), scratch, plane)
-    assert not scratch.any()
+    assert not scratch[0].any()
     return plane
 
 

@@ -37,9 +37,9 @@ def draw_masks(records, vertex_words, mask, ring):
         ring: label what lies between the first and the last polygon of a contour, and both outlines, and write 0
             inside the first; nothing for a contour of one line. Else label the inside of the last polygon.
     """
-    size = mask.shape[0]
-    scratch = line_scratch(vertex_words.shape[2])
-    _draw_masks(records, vertex_words, mask, ring, size, *scratch, fill_scratch(size), mask.reshape(size * size))
+    size, width = mask.shape[0], vertex_words.shape[2]
+    scratch = *line_scratch(width), fill_scratch(size, width)
+    _draw_masks(records, vertex_words, mask, ring, size, *scratch, mask.reshape(size * size))
 
 
 @kernel
@@ -59,18 +59,19 @@ def _draw_masks(records, vertex_words, mask, ring, size, sides, corners, places,
                 draw_polygon(vertex_words, n, line, num_vertices, i64(category), size, sides, corners, places, pixels)
 
 
-def fill_scratch(size):
-    """Scratch memory of ``fill_polygon``: two bits a pixel, zero between calls."""
-    return np.zeros((2, size, (size + 63) // 64), np.uint64)
+def fill_scratch(size, max_vertices):
+    """Scratch memory of ``fill_polygon``: two bits a pixel, zero between calls, and the ends of edges."""
+    return np.zeros((2, size, (size + 63) // 64), np.uint64), np.empty((2, max_vertices), np.int64)
 
 
 @kernel
 def fill_polygon(words, value, scratch, plane):
     """Fill a closed polygon, vertex words int32 [V] of x & 0xffff | y << 16, with a value in a plane uint8 [S, S]."""
     size = plane.shape[0]
-    odd, own = scratch[0], scratch[1]
+    bits, ends = scratch
+    odd, own = bits[0], bits[1]
     num_vertices = words.size
-    ends = _oblique_ends(words)
+    _find_oblique_ends(words, ends)
     top, bottom = i64(32768), i64(-32768)
     for v in range(num_vertices):
         top, bottom = min(top, i64(words[v] >> 16)), max(bottom, i64(words[v] >> 16))
@@ -113,16 +114,14 @@ def _edge(words, v):
 
 
 @inner
-def _oblique_ends(words):
-    """Vertex words of the upper and the lower ends of edges, int64 [2, V]; of level and upright ones, no such word."""
-    ends = np.empty((2, words.size), np.int64)
+def _find_oblique_ends(words, ends):
+    """Fill ``ends`` with the vertex words of upper and lower ends of edges; of level and upright ones, no such word."""
     for v in range(words.size):
         x0, y0, x1, y1 = _edge(words, v)
         start, end = i64(words[v]), i64(words[v + 1 if v + 1 < words.size else 0])
         ends[0, v], ends[1, v] = (start, end) if y0 < y1 else (end, start)
         if x0 == x1 or y0 == y1:
-            ends[:, v] = _NONE
-    return ends
+            ends[0, v] = ends[1, v] = _NONE
 
 
 @inner
