@@ -76,7 +76,8 @@ def metadata() -> dict[str, Any]:
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _output("git", "rev-parse", "HEAD"),
-        "modified": bool(_output("git", "status", "--porcelain", "--untracked-files=no")),
+        # But for results, which a run of several benchmarks writes.
+        "modified": bool(_output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "load": [round(value, 2) for value in _LOAD_BEFORE],

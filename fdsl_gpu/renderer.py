@@ -2,7 +2,7 @@
 
 On a GPU the batch is worked off in chunks by kernels queued on the current stream; nothing waits for the device.
 Drawing takes small chunks, so that canvases stay in the L2 cache; writing out reads each byte once and takes large
-ones, since every launch costs the host some 20 us. On a CPU, threads take chunks, each with scratch memory of its own,
+ones, since every launch costs the host some 45 us. On a CPU, threads take chunks, each with scratch memory of its own,
 and the kernels release the GIL.
 """
 
