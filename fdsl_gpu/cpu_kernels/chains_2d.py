@@ -2,6 +2,7 @@
 
 The law stands in ``triton_kernels/ifs_2d.py``. The number of a map is looked up in six tables of eight coefficients,
 each one instruction on a CPU that permutes vectors. Compilers do not find it, so two loops are written in vector words.
+:func:`make_walk` makes them for other systems: ``ifs`` in three dimensions, ``density`` with other beginnings.
 """
 
 from functools import reduce
@@ -18,6 +19,7 @@ LANES = 256
 WARMUP = 16
 STEPS = 8
 ROW = 2 * LANES
+AXES = (0, 1, 4), (2, 3, 5)
 
 
 def steps_of(points):
@@ -52,7 +54,7 @@ def _number(value):
 
 
 @intrinsic
-def choose(typing_context, halves, num_maps, tables, chosen):
+def _choose(typing_context, halves, num_maps, tables, chosen):
     """The maps that eight halves select; all but ``num_maps`` are addresses."""
 
     def generate(context, builder, signature, arguments):
@@ -68,7 +70,7 @@ def choose(typing_context, halves, num_maps, tables, chosen):
     return types.void(types.uintp, types.int32, types.uintp, types.uintp), generate
 
 
-def make_move(lanes, axes):
+def _make_move(lanes, axes):
     """An intrinsic that moves eight of ``lanes`` on to the next row of a cloud; ``axes``: columns of their maps."""
 
     @intrinsic
@@ -92,7 +94,24 @@ def make_move(lanes, axes):
     return move
 
 
-_move = make_move(LANES, ((0, 1, 4), (2, 3, 5)))
+def make_walk(lanes, axes):
+    """A function that takes steps of so many trajectories; ``axes``: columns of their maps for each coordinate."""
+    move, row = _make_move(lanes, axes), lanes * len(axes)
+
+    @inner(inline="always")
+    def walk(num_maps, table, halves, steps, chosen, here):
+        """Fill the ``steps`` rows after the one at ``here``; all but numbers are addresses, ``chosen`` of scratch."""
+        # In two loops, each of which keeps more lanes in flight than one would.
+        for lane in range(0, steps * lanes, 8):
+            _choose(halves + np.uintp(2 * lane), np.int32(num_maps), table, chosen + np.uintp(4 * lane))
+        for step in range(steps):
+            for lane in range(0, lanes, 8):
+                move(chosen + np.uintp(4 * (step * lanes + lane)), here + np.uintp(4 * (step * row + lane)), table)
+
+    return walk
+
+
+_take_steps = make_walk(LANES, AXES)
 
 
 @inner
@@ -102,9 +121,4 @@ def advance(num_maps, table, halves, first, last, chosen, cloud):
         cloud[i] = cloud[STEPS * ROW + i]
     table, choice = np.uintp(table.ctypes.data), np.uintp(chosen.ctypes.data)
     half, here = np.uintp(halves.ctypes.data) + np.uintp(2 * LANES * first), np.uintp(cloud.ctypes.data)
-    # In two loops, each of which keeps more lanes in flight than one would.
-    for lane in range(0, (last - first) * LANES, 8):
-        choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
-    for step in range(last - first):
-        for lane in range(0, LANES, 8):
-            _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * ROW + lane)), table)
+    _take_steps(num_maps, table, half, last - first, choice, here)

@@ -6,7 +6,7 @@ for the second, in one flat array [step, axis, lane]. Maps are looked up as in `
 
 import numpy as np
 
-from fdsl_gpu.cpu_kernels.chains_2d import choose, make_move
+from fdsl_gpu.cpu_kernels.chains_2d import AXES, make_walk
 from fdsl_gpu.cpu_kernels.jit import inner
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
@@ -20,7 +20,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _INF = np.float32(np.inf)
 _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
-_move = make_move(LANES, ((0, 1, 4), (2, 3, 5)))
+_take_steps = make_walk(LANES, AXES)
 
 
 @inner
@@ -47,17 +47,12 @@ def _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud):
     """Fill ``cloud`` float32 [(steps + 1) * 2 * LANES]; row 0 is the start. ``chosen`` is scratch."""
     for lane in range(LANES):
         cloud[lane], cloud[LANES + lane] = fractal.start[0], fractal.start[1]
-    steps, num_maps = cloud.size // _ROW - 1, np.int32(fractal.num_maps)
+    steps = cloud.size // _ROW - 1
     table, choice = np.uintp(tables.ctypes.data) + np.uintp(4 * 7 * 8 * number), np.uintp(chosen.ctypes.data)
     for first in range(0, steps, _STEPS):
         _draw_halves(fractal, k0, k1, stream, first // _STEPS, halves)
         half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data) + np.uintp(4 * _ROW * first)
-        # In two loops, each of which keeps more lanes in flight than one would.
-        for lane in range(0, _STEPS * LANES, 8):
-            choose(half + np.uintp(2 * lane), num_maps, table, choice + np.uintp(4 * lane))
-        for step in range(min(_STEPS, steps - first)):
-            for lane in range(0, LANES, 8):
-                _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * _ROW + lane)), table)
+        _take_steps(fractal.num_maps, table, half, min(_STEPS, steps - first), choice, here)
 
 
 @inner

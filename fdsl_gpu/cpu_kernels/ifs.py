@@ -7,7 +7,7 @@ loops over lanes vectorise without alias checks. Maps are looked up as in ``chai
 
 import numpy as np
 
-from fdsl_gpu.cpu_kernels.chains_2d import chain_tables, choose, make_move
+from fdsl_gpu.cpu_kernels.chains_2d import chain_tables, make_walk
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import philox4x32
 
@@ -22,7 +22,7 @@ _INF = np.float32(np.inf)
 _ZERO, _HALF, _ONE, _TWO, _FAR = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2), np.float32(100)
 _NOWHERE = np.uint32(0xFFFFFFFF)
 
-_move = make_move(LANES, ((0, 1, 2, 9), (3, 4, 5, 10), (6, 7, 8, 11)))
+_take_steps = make_walk(LANES, ((0, 1, 2, 9), (3, 4, 5, 10), (6, 7, 8, 11)))
 
 
 @inner(inline="always")
@@ -48,14 +48,9 @@ def _walk(num_maps, table, halves, chosen, cloud):
     """Fill ``cloud`` float32 [(steps + 1) * 3 * LANES]; step 0 is the origin. ``chosen`` is scratch."""
     for i in range(_ROW):
         cloud[i] = _ZERO
-    steps = cloud.size // _ROW - 1
     table, choice = np.uintp(table.ctypes.data), np.uintp(chosen.ctypes.data)
     half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data)
-    for lane in range(0, steps * LANES, 8):
-        choose(half + np.uintp(2 * lane), np.int32(num_maps), table, choice + np.uintp(4 * lane))
-    for step in range(steps):
-        for lane in range(0, LANES, 8):
-            _move(choice + np.uintp(4 * (step * LANES + lane)), here + np.uintp(4 * (step * _ROW + lane)), table)
+    _take_steps(num_maps, table, half, cloud.size // _ROW - 1, choice, here)
 
 
 @inner(inline="always")
