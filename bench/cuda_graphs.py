@@ -38,10 +38,11 @@ def _kernels(dataset: FDSLDataset, positions: Any, out: Any) -> tuple[Callable[[
     words = _words(renderer.formula.draw(renderer.key, labels, instances)).pin_memory()
     fixed = words.to(dataset.device)
     work = _Work(renderer.key, fixed, None, out, None)
-    lane = renderer._reserve(1)[0]
+    lane = renderer.lane()
 
     def kernels() -> None:
-        renderer._run(lane, work, iter(_even(len(words), renderer.chunk)))
+        for part in _even(len(words), renderer.chunk):
+            lane(work, part)
 
     return kernels, lambda: fixed.copy_(words, non_blocking=True)
 

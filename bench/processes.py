@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
@@ -14,28 +15,29 @@ from typing import Any
 import torch
 
 from bench.common import summary, synchronise
-from fdsl_gpu import FDSLDataset
+from fdsl_gpu import FDSLDataset, FDSLLoader
 from fdsl_gpu.formulas.rcdb import RCDB
 
-_DATASET = "rcdb-1k"
 _WARM_UP = 0.2
+_PREFETCH = 2
 
 
 class Drawer:
     """A process that draws when told, from and until a time that all processes share."""
 
-    def __init__(self, batch: int, image_size: int) -> None:
+    def __init__(self, name: str, batch: int, image_size: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_draw_when_told, args=(theirs, batch, image_size), daemon=True)
+        arguments = (theirs, name, batch, image_size)
+        self._process = context.Process(target=_draw_when_told, args=arguments, daemon=True)
         self._process.start()
 
     def __enter__(self) -> Drawer:
         return self
 
-    def begin(self, threads: int, start: float, seconds: float) -> None:
+    def begin(self, threads: int, prefetch: int, start: float, seconds: float) -> None:
         """Draw on so many threads from ``start`` of ``time.monotonic``."""
-        self._pipe.send((threads, start, seconds))
+        self._pipe.send((threads, prefetch, start, seconds))
 
     def rate(self) -> float:
         """Images per second since :meth:`begin`."""
@@ -48,51 +50,61 @@ class Drawer:
         self._process.join()
 
 
-def _draw_when_told(pipe: Connection, batch: int, image_size: int) -> None:
-    stream = iter(FDSLDataset(_DATASET, batch, image_size, "cpu"))
+def _draw_when_told(pipe: Connection, name: str, batch: int, image_size: int) -> None:
+    dataset = FDSLDataset(name, batch, image_size, "cpu")
     while True:
-        threads, start, seconds = pipe.recv()
+        threads, prefetch, start, seconds = pipe.recv()
         torch.set_num_threads(threads)
-        # Threads and their memory are made outside the time that counts.
-        next(stream)
-        time.sleep(max(start - time.monotonic(), 0))
-        # The time that all share, or later if this process was not ready.
-        start = max(start, time.monotonic())
-        count, now = 0, start
-        while not count or now < start + seconds:
-            next(stream)
-            count, now = count + 1, time.monotonic()
+        with FDSLLoader(dataset, prefetch) as loader:
+            batches = iter(loader)
+            # Threads and their memory are made outside the time that counts.
+            next(batches)
+            time.sleep(max(start - time.monotonic(), 0))
+            # What was drawn while this slept does not count.
+            for _ in range(prefetch + 1):
+                next(batches)
+            count, start = 0, time.monotonic()
+            now = start
+            while not count or now < start + seconds:
+                next(batches)
+                count, now = count + 1, time.monotonic()
         pipe.send(batch * count / (now - start))
 
 
-def thread_rates(values: Sequence[int], batch: int, image_size: int, seconds: float, rounds: int) -> dict[str, Any]:
+def thread_rates(
+    name: str, values: Sequence[int], batch: int, image_size: int, seconds: float, rounds: int
+) -> dict[str, Any]:
     """Rates of n threads in one process, and of n processes of one thread that draw at the same time, in turns.
 
     Returns:
-        n -> {"threads": rates, "processes": rates of all together, "ratio": of the medians}.
+        n -> {"threads": rates of a loader, "processes": rates of n loaders together, "ratio": of the medians,
+        "no_loader": rates of n threads of a dataset that is iterated, "no_loader_ratio": theirs to "processes"}.
     """
     with ExitStack() as drawers:
-        pool = [drawers.enter_context(Drawer(batch, image_size)) for _ in range(max(values))]
+        pool = [drawers.enter_context(Drawer(name, batch, image_size)) for _ in range(max(values))]
         # So that imports and compilation are over.
-        _rate(pool, 1, 0.0)
-        threads: dict[int, list[float]] = {n: [] for n in values}
-        processes: dict[int, list[float]] = {n: [] for n in values}
+        _rate(pool, 1, 0, 0.0)
+        rates: dict[tuple[int, str], list[float]] = defaultdict(list)
         for _ in range(rounds):
             for n in values:
-                threads[n].append(_rate(pool[:1], n, seconds))
-                processes[n].append(_rate(pool[:n], 1, seconds))
-    rows = {}
+                rates[n, "threads"].append(_rate(pool[:1], n, _PREFETCH, seconds))
+                rates[n, "processes"].append(_rate(pool[:n], 1, _PREFETCH, seconds))
+                rates[n, "no_loader"].append(_rate(pool[:1], n, 0, seconds))
+    rows: dict[str, Any] = {}
     for n in values:
-        row: dict[str, Any] = {"threads": summary(threads[n]), "processes": summary(processes[n])}
-        row["ratio"] = round(row["threads"]["images_per_second"] / row["processes"]["images_per_second"], 3)
-        rows[str(n)] = row
+        row = {kind: summary(rates[n, kind]) for kind in ("threads", "processes", "no_loader")}
+        ratio, alone = (
+            round(row[kind]["images_per_second"] / row["processes"]["images_per_second"], 3)
+            for kind in ("threads", "no_loader")
+        )
+        rows[f"{name}, {n}"] = {**row, "ratio": ratio, "no_loader_ratio": alone}
     return rows
 
 
-def _rate(pool: Sequence[Drawer], threads: int, seconds: float) -> float:
+def _rate(pool: Sequence[Drawer], threads: int, prefetch: int, seconds: float) -> float:
     start = time.monotonic() + _WARM_UP
     for drawer in pool:
-        drawer.begin(threads, start, seconds)
+        drawer.begin(threads, prefetch, start, seconds)
     return sum(drawer.rate() for drawer in pool)
 
 

@@ -116,6 +116,7 @@ AXES: dict[str, Axis] = {
 }
 
 PROCESS_AXES = ("threads", "stream")
+THREADED = ("rcdb-1k", "exfractaldb-1k")
 
 
 def measure(name: str, values: Sequence[int] | None, batch: int, image_size: int, device: str, rounds: int) -> Any:
@@ -173,7 +174,9 @@ def measure_threads(values: Sequence[int] | None, batch: int, image_size: int, s
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Powers of two, and all cores.
     values = list(values or sorted({*(2**i for i in range(cores.bit_length()) if 2**i < cores), cores}))
-    rows = thread_rates(values, batch, image_size, seconds, rounds)
+    rows = {}
+    for name in THREADED:
+        rows.update(thread_rates(name, values, batch, image_size, seconds, rounds))
     return {"values": values, "unit": "threads", "rows": rows}
 
 

@@ -47,7 +47,7 @@ def run(
     print_table(results, generate.STORED if on_cpu else None)
     more: dict[str, Any] = {}
     if on_cpu:
-        print("\nThreads of one process, and as many processes, RCDB")
+        print("\nThreads of one process, and as many processes")
         more["threads"] = scaling.measure_threads(None, min(batch, 64), 224, seconds, rounds)
         scaling.print_axis("threads", more["threads"])
     print(f"\nSeconds in a new process, kernels compiled before, {datasets[0]}")

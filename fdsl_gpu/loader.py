@@ -18,14 +18,15 @@ from fdsl_gpu.prefetch import Arriving, StreamAhead, ThreadAhead, send
 class FDSLLoader:
     """Iterates a dataset with up to ``prefetch`` batches drawn ahead.
 
-    On a CPU a background thread draws (the kernels release the GIL). On CUDA, batches are queued on a side stream of
+    On a CPU two background threads draw, one batch each, and share the cores (the kernels release the GIL); with a
+    ``transform`` it is one, so that batches are transformed in order. On CUDA, batches are queued on a side stream of
     low priority; the stream that is current when a batch is asked for waits for that batch, the host for nothing. Work
     on the batch belongs on that stream (or tell the batch about others with ``record_stream``). ``prefetch`` + 2
     batches may exist at a time: those ahead, the one in use, and the one that a ``for`` loop is about to let go.
 
     A loader has one iteration at a time: ``iter(loader)`` ends the one before, and going on with that raises
     RuntimeError. Leaving a loop early, an error, ``close()`` and the garbage collector end an iteration as well; no
-    thread and no batch stays behind. A new iteration starts where ``iter(dataset)`` does.
+    batch stays behind, and no thread once the batch that it is drawing is drawn, for which ``close()`` waits. A new iteration starts where ``iter(dataset)`` does.
 
     If torch.distributed is initialised, starting an iteration compares the dataset with that of the other ranks, so all
     of them must start; a dataset made with ``rank`` and ``world_size`` is never compared.
@@ -112,11 +113,18 @@ class FDSLLoader:
         dataset, plan = self.dataset, self.dataset.plan()
         if dataset.device.type == "cuda" and self.prefetch:
             return StreamAhead(plan, self._allocate, dataset.draw, self.prefetch, self._side_stream())
-        drawn: Iterator[Any] = ((dataset.draw(positions), resume_at) for positions, resume_at in plan)
-        if self._device.type != dataset.device.type:
-            side = self._side_stream() if self._device.type == "cuda" else None
-            drawn = ((send(batch, self._device, side), resume_at) for batch, resume_at in drawn)
-        return ThreadAhead(drawn, self.prefetch) if self.prefetch else drawn
+        target = self._device
+        side = self._side_stream() if target.type == "cuda" and dataset.device.type == "cpu" else None
+
+        def draw(positions: Any) -> Any:
+            batch = dataset.draw(positions)
+            return batch if target.type == dataset.device.type else send(batch, target, side)
+
+        if not self.prefetch:
+            return ((draw(positions), resume_at) for positions, resume_at in plan)
+        # One after another where that may matter: a transform's random numbers, devices that are no CUDA.
+        alone = dataset.source.transform is not None or target.type not in ("cpu", "cuda")
+        return ThreadAhead(plan, draw, self.prefetch, threads=1 if alone else 2)
 
     def _side_stream(self) -> torch.cuda.Stream:
         if self._side is None:

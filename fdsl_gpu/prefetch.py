@@ -1,4 +1,4 @@
-"""Two ways to have batches ready before they are asked for: a background thread, and a side stream of a GPU.
+"""Two ways to have batches ready before they are asked for: background threads, and a side stream of a GPU.
 
 Both are iterators over what was drawn, in order; both deliver what was drawn before an error and then raise it; both
 stop, and give everything back, on ``close()`` and when nobody refers to them any more.
@@ -6,11 +6,12 @@ stop, and give everything back, on ``close()`` and when nobody refers to them an
 
 from __future__ import annotations
 
-import queue
 import threading
 import weakref
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,65 +19,108 @@ import torch
 from torch import Tensor
 
 
-class ThreadAhead:
-    """Iterates ``items`` in a background thread, at most ``depth`` items ahead. For work that releases the GIL."""
+class _Ahead(ABC):
+    """A queue of batches under way, filled up whenever one is asked for.
 
-    def __init__(self, items: Iterator[Any], depth: int) -> None:
-        self._ready: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-        self._room = threading.Semaphore(depth)
-        stopped = threading.Event()
-        # The thread knows the parts but not this object, so that forgetting this object stops the thread.
-        parts = (items, self._ready, self._room, stopped)
-        thread = threading.Thread(target=_produce, args=parts, name="FDSLLoader", daemon=True)
-        self.close = weakref.finalize(self, _stop, thread, self._room, stopped, self._ready)
-        thread.start()
+    Args:
+        plan: (positions, the position to resume at) of each batch.
+        depth: batches ahead of the one that is handed out.
+    """
 
-    def __iter__(self) -> Iterator[Any]:
+    _forget: weakref.finalize
+    """Gives back what is under way. Knows the queue but not this object, and so runs when this object is forgotten."""
+
+    def __init__(self, plan: Iterator[tuple[Any, int]], depth: int) -> None:
+        self._plan, self._depth = plan, depth
+        self._end: Exception | None = None
+        self._ahead: deque[Any] = deque()
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
         return self
 
-    def __next__(self) -> Any:
-        if not self.close.alive:
-            raise StopIteration
-        item, error = self._ready.get()
+    def __next__(self) -> tuple[Any, int]:
+        while self._end is None and self._forget.alive and len(self._ahead) <= self._depth:
+            try:
+                self._ahead.append(self._queue(*next(self._plan)))
+            except Exception as error:
+                self._end = error
+        if not self._ahead:
+            self.close()
+            end, self._end = self._end or StopIteration(), StopIteration()
+            raise end
+        item = self._hand_out(self._ahead[0])
+        # Only now: whoever interrupts the waiting loses no batch.
+        self._ahead.popleft()
+        return item
+
+    def close(self) -> None:
+        """Give back what is under way, and end."""
+        self._forget()
+
+    @abstractmethod
+    def _queue(self, positions: Any, resume_at: int) -> Any:
+        """Begin to draw a batch."""
+
+    @abstractmethod
+    def _hand_out(self, queued: Any) -> tuple[Any, int]:
+        """What :meth:`_queue` began, once it is drawn."""
+
+
+class ThreadAhead(_Ahead):
+    """Draws batches in background threads, ``depth`` ahead of the consumer. For work that releases the GIL.
+
+    Two threads: cores that find nothing left to do in one batch go on with the next.
+
+    Args:
+        plan: (positions, the position to resume at) of each batch.
+        draw: the batch at positions.
+        depth: batches ahead.
+        threads: 1 where batches must be drawn one after another.
+    """
+
+    def __init__(
+        self, plan: Iterator[tuple[Any, int]], draw: Callable[[Any], Any], depth: int, threads: int = 2
+    ) -> None:
+        super().__init__(plan, depth)
+        self._draw = draw
+        # The first batch is drawn alone: it compiles kernels and makes tables, which is done once.
+        self._begun, self._ready = False, threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="FDSLLoader")
+        self._forget = weakref.finalize(self, _cancel, self._pool, self._ahead)
+
+    def close(self) -> None:
+        """End, when what is being drawn is drawn."""
+        super().close()
+        self._pool.shutdown()
+
+    def _queue(self, positions: Any, resume_at: int) -> tuple[Future[Any], int]:
+        after, self._begun = self._ready if self._begun else None, True
+        return self._pool.submit(_draw_after, after, self._draw, positions, self._ready), resume_at
+
+    def _hand_out(self, queued: tuple[Future[Any], int]) -> tuple[Any, int]:
+        future, resume_at = queued
+        error = future.exception()
         if error is not None:
             self.close()
             raise error
-        self._room.release()
-        return item
+        return future.result(), resume_at
 
 
-def _produce(
-    items: Iterator[Any],
-    ready: queue.SimpleQueue[tuple[Any, BaseException | None]],
-    room: threading.Semaphore,
-    stopped: threading.Event,
-) -> None:
-    while True:
-        # Room is taken before drawing, so that what is being drawn counts.
-        room.acquire()
-        if stopped.is_set():
-            return
-        try:
-            ready.put((next(items), None))
-        except BaseException as error:
-            ready.put((None, error))
-            return
+def _draw_after(
+    before: threading.Event | None, draw: Callable[[Any], Any], positions: Any, done: threading.Event
+) -> Any:
+    if before is not None:
+        before.wait()
+    try:
+        return draw(positions)
+    finally:
+        done.set()
 
 
-def _stop(
-    thread: threading.Thread,
-    room: threading.Semaphore,
-    stopped: threading.Event,
-    ready: queue.SimpleQueue[tuple[Any, BaseException | None]],
-) -> None:
-    stopped.set()
-    room.release()
-    # The garbage collector may run this in the thread itself.
-    if thread is not threading.current_thread():
-        thread.join()
-    # Batches that were drawn ahead are not kept by whoever still holds the iterator.
-    while not ready.empty():
-        ready.get_nowait()
+def _cancel(pool: ThreadPoolExecutor, ahead: deque[Any]) -> None:
+    # Without waiting for threads, because the garbage collector may run this in any of them.
+    pool.shutdown(wait=False, cancel_futures=True)
+    ahead.clear()
 
 
 @dataclass(frozen=True)
@@ -90,7 +134,7 @@ class _Queued:
     drawn: torch.cuda.Event
 
 
-class StreamAhead:
+class StreamAhead(_Ahead):
     """Queues batches on a side stream of a GPU, ``depth`` ahead of the consumer's stream. The host waits for nothing.
 
     Memory of images is taken on the consumer's stream. Its allocator hands memory out while work queued there may still
@@ -117,26 +161,11 @@ class StreamAhead:
         side: torch.cuda.Stream,
         cuda: Any = torch.cuda,
     ) -> None:
-        self._plan, self._allocate, self._draw = plan, allocate, draw
-        self._depth, self._side, self._cuda = depth, side, cuda
-        self._end: Exception | None = None
-        self._ahead: deque[_Queued] = deque()
-        self.close = weakref.finalize(self, _abandon, self._ahead)
-        self.close.atexit = False
-
-    def __iter__(self) -> Iterator[tuple[Any, int]]:
-        return self
-
-    def __next__(self) -> tuple[Any, int]:
-        while self._end is None and self.close.alive and len(self._ahead) <= self._depth:
-            try:
-                self._ahead.append(self._queue(*next(self._plan)))
-            except Exception as error:
-                self._end = error
-        if not self._ahead:
-            end, self._end = self._end or StopIteration(), StopIteration()
-            raise end
-        return self._hand_out(self._ahead.popleft())
+        super().__init__(plan, depth)
+        self._allocate, self._draw = allocate, draw
+        self._side, self._cuda = side, cuda
+        self._forget = weakref.finalize(self, _abandon, self._ahead)
+        self._forget.atexit = False
 
     def _queue(self, positions: Any, resume_at: int) -> _Queued:
         home = self._cuda.current_stream(self._side.device)

@@ -3,7 +3,7 @@
 On a GPU the batch is worked off in chunks by kernels queued on the current stream; nothing waits for the device.
 Drawing takes small chunks, so that canvases stay in the L2 cache; writing out reads each byte once and takes large
 ones, since every launch costs the host some 45 us. On a CPU, threads take chunks, each with scratch memory of its own,
-and the kernels release the GIL.
+and the kernels release the GIL; a thread that finds no chunk left in one batch takes them from the next.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ _CPU_BYTES = 4 << 20, 4 << 20
 _GPU_BYTES = 40 << 20, 8 << 20
 _MAX_CHUNK = 256
 # Few: each costs 0.15 ms of Python, and more where threads compete for it.
-_CHUNKS_A_THREAD = 4
+_CHUNKS_A_THREAD = 2
 
 
 def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> Any:
@@ -100,8 +101,52 @@ class _Lane:
             self._presenter(planes, work.presentations[part], work.key, work.out[part])
 
 
+class _Team:
+    """Threads that draw on a CPU: each caller's own, and helpers. Callers share them, so that no core is idle.
+
+    Args:
+        threads: most that draw at once, whoever calls.
+        make_lane: makes what one of them needs.
+    """
+
+    def __init__(self, threads: int, make_lane: Callable[[], _Lane]) -> None:
+        self.threads = threads
+        self._make_lane = make_lane
+        # Whoever holds a lane may draw. It is made by the first who draws in it.
+        self._lanes: SimpleQueue[_Lane | None] = SimpleQueue()
+        for _ in range(threads):
+            self._lanes.put(None)
+        self._helpers = ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="fdsl_gpu")
+
+    def draw(self, work: _Work, most: int) -> None:
+        """Draw a batch in chunks of at most ``most`` images."""
+        count = len(work.records)
+        chunk = min(most, -(-count // (_CHUNKS_A_THREAD * self.threads)))
+        chunks = [slice(start, start + chunk) for start in range(0, count, chunk)]
+        # One shared iterator: a thread that is done early takes the next chunk.
+        parts = iter(chunks)
+        helpers = [self._helpers.submit(self._run, work, parts) for _ in range(min(self.threads, len(chunks)) - 1)]
+        try:
+            self._run(work, parts)
+        finally:
+            # Whatever happened, nobody writes to ``out`` after this.
+            begun = [helper for helper in helpers if not helper.cancel()]
+            wait(begun)
+        for helper in begun:
+            helper.result()
+
+    def _run(self, work: _Work, parts: Iterator[slice]) -> None:
+        lane = self._lanes.get()
+        try:
+            lane = lane or self._make_lane()
+            for part in parts:
+                lane(work, part)
+        finally:
+            self._lanes.put(lane)
+
+
 class Renderer:
-    """Draws batches of one formula on one device. Safe to call from several threads; they take turns.
+    """Draws batches of one formula on one device. Safe to call from several threads.
 
     Args:
         formula: the configuration.
@@ -138,8 +183,8 @@ class Renderer:
         self._drawn: torch.cuda.Event | None = None
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._lanes: list[_Lane] = []
-        self._pool: tuple[ThreadPoolExecutor, int] | None = None
+        self._lane: _Lane | None = None
+        self._team: _Team | None = None
 
     def empty(self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
         """An uninitialised batch [B, C, H, W] of the dtype and layout that this renderer fills."""
@@ -184,10 +229,12 @@ class Renderer:
             out = self.empty(len(records))
         if self._process != os.getpid():
             self._after_fork()
-        with self._lock:
-            if self.device.type == "cpu":
-                self._draw_on_threads(_Work(self.key, _words(records), presented, out, masks))
-            else:
+        if not len(records):
+            return out
+        if self.device.type == "cpu":
+            self._draw_on_threads(_Work(self.key, _words(records), presented, out, masks))
+        else:
+            with self._lock:
                 self._draw_on_stream(_words(records), presented, out, masks)
         return out
 
@@ -212,35 +259,24 @@ class Renderer:
         if presented is not None:
             presented = presented.pin_memory().to(self.device, non_blocking=True)
         work = _Work(self.key, words, presented, out, masks)
-        self._run(self._reserve(1)[0], work, iter(_even(len(words), self.chunk)))
+        lane = self.lane()
+        for part in _even(len(words), self.chunk):
+            lane(work, part)
         self._drawn = stream.record_event()
 
     def _draw_on_threads(self, work: _Work) -> None:
-        count = len(work.records)
-        if not count:
-            return
-        threads = min(torch.get_num_threads(), count)
-        chunk = min(self.chunk, -(-count // (_CHUNKS_A_THREAD * threads)))
-        # One shared iterator: a thread that is done early takes the next chunk.
-        parts = iter([slice(start, start + chunk) for start in range(0, count, chunk)])
-        lanes = self._reserve(threads)
-        helpers = [self._executor(threads).submit(self._run, lane, work, parts) for lane in lanes[1:]]
-        try:
-            self._run(lanes[0], work, parts)
-        finally:
-            # Whatever happened, nobody writes to the lanes or to ``out`` after this.
-            wait(helpers)
-        for helper in helpers:
-            helper.result()
+        threads = torch.get_num_threads()
+        with self._lock:
+            team = self._team
+            if team is None or team.threads != threads:
+                team = self._team = _Team(threads, self._make_lane)
+        team.draw(work, self.chunk)
 
-    def _run(self, lane: _Lane, work: _Work, parts: Iterator[slice]) -> None:
-        for part in parts:
-            lane(work, part)
-
-    def _reserve(self, count: int) -> list[_Lane]:
-        while len(self._lanes) < count:
-            self._lanes.append(self._make_lane())
-        return self._lanes[:count]
+    def lane(self) -> _Lane:
+        """The lane that all batches of a GPU are drawn in, one after another."""
+        if self._lane is None:
+            self._lane = self._make_lane()
+        return self._lane
 
     def _make_lane(self) -> _Lane:
         side, planes = self.formula.canvas_size, self.formula.planes
@@ -269,19 +305,11 @@ class Renderer:
             backend=self.backend,
         )
 
-    def _executor(self, threads: int) -> ThreadPoolExecutor:
-        if self._pool is None or self._pool[1] < threads - 1:
-            if self._pool is not None:
-                self._pool[0].shutdown(wait=False)
-            self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="fdsl_gpu"), threads - 1
-        return self._pool[0]
-
     def _after_fork(self) -> None:
-        # A forked process inherits the objects of its parent's pool but none of the threads, and perhaps a held lock.
+        # A forked process inherits the objects of its parent's team but none of the threads, and perhaps a held lock.
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._lanes = []
-        self._pool = None
+        self._team = None
 
 
 def _even(count: int, most: int) -> list[slice]:

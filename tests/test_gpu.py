@@ -156,7 +156,7 @@ def _words_on_device(source: Any, positions: np.ndarray) -> tuple[torch.Tensor, 
 def _draw(
     renderer: Any, words: tuple[torch.Tensor, torch.Tensor | None], out: torch.Tensor, masks: torch.Tensor | None
 ) -> None:
-    lane = renderer._reserve(1)[0]
+    lane = renderer.lane()
     for start in range(0, len(out), renderer.chunk):
         lane(_Work(renderer.key, *words, out, masks), slice(start, start + renderer.chunk))
 
