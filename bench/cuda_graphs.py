@@ -41,7 +41,7 @@ def _kernels(dataset: FDSLDataset, positions: Any, out: Any) -> tuple[Callable[[
     lane = renderer.lane()
 
     def kernels() -> None:
-        for part in _even(len(words), renderer.chunk):
+        for part in _even(len(words), lane.chunk):
             lane(work, part)
 
     return kernels, lambda: fixed.copy_(words, non_blocking=True)

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 
 from bench import feed, generate, scaling, stages, train
 from bench import first_batch as new_process
 from bench.common import FORMATS, summary, synchronise
-from fdsl_gpu import FDSLDataset
+from fdsl_gpu import FDSLDataset, renderer
 from fdsl_gpu.formulas.base import MAX_CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,13 +152,13 @@ def by_chunk(place: Place, seconds: float) -> Results:
     for name in place.few(SWEPT):
         for chunk in (1, 4) if place.rehearsal else (4, 8, 16, 32, 64, 128, 256):
             dataset = FDSLDataset(name, place.batch, device=place.device, **FORMATS[place.dtypes[0]])
-            # Before the first batch, for which the renderer reserves scratch memory of this size.
-            renderer = dataset.source._prepare()[0]
-            chosen, renderer.draw_chunk = renderer.draw_chunk, chunk
-            renderer.chunk = max(renderer.chunk, chunk)
-            row = _rates(iter(dataset), place)
-            canvas = renderer.formula.planes * renderer.formula.canvas_size**2
-            yield f"{name}, chunk {chunk}", {**row, "canvas_mb": chunk * canvas / 1e6, "default_chunk": chosen}
+            with (
+                mock.patch.object(renderer, "_MAX_CHUNK", chunk),
+                mock.patch.object(renderer, "_GPU_BYTES", 1 << 40),
+            ):
+                row = _rates(iter(dataset), place)
+            formula = dataset.source.formulas[0]
+            yield f"{name}, chunk {chunk}", {**row, "canvas_mb": chunk * formula.planes * formula.canvas_size**2 / 1e6}
 
 
 def by_stage(place: Place, seconds: float) -> Results:

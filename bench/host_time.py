@@ -89,7 +89,6 @@ def no_device() -> Iterator[Counter[str]]:
             mock.patch.object(JITFunction, "_do_compile", compile_nothing),
             mock.patch.object(JITFunction, "run", counted),
             mock.patch.object(renderer, "backend_for", return_value="triton"),
-            mock.patch.object(renderer, "_CPU_BYTES", renderer._GPU_BYTES),
             mock.patch.object(Renderer, "_draw_on_threads", draw_on_stream),
             mock.patch.object(torch.cuda, "current_stream", return_value=stream),
             mock.patch.object(torch.cuda, "device_of", return_value=nothing),

@@ -26,7 +26,8 @@ class FDSLLoader:
 
     A loader has one iteration at a time: ``iter(loader)`` ends the one before, and going on with that raises
     RuntimeError. Leaving a loop early, an error, ``close()`` and the garbage collector end an iteration as well; no
-    batch stays behind, and no thread once the batch that it is drawing is drawn, for which ``close()`` waits. A new iteration starts where ``iter(dataset)`` does.
+    batch stays behind, and no thread once the batch that it is drawing is drawn, for which ``close()`` waits. A new
+    iteration starts where ``iter(dataset)`` does.
 
     If torch.distributed is initialised, starting an iteration compares the dataset with that of the other ranks, so all
     of them must start; a dataset made with ``rank`` and ``world_size`` is never compared.

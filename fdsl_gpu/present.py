@@ -12,6 +12,7 @@ A grey picture stays one plane until an operation tells the channels apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
@@ -102,6 +103,11 @@ class Presenter:
             self._tensors |= {"table": table.to(self.device), "noise": noise.to(self.device)}
             self._scratch: tuple[Tensor, ...] = (torch.empty(0),) * 3
             self._packed_fill = self._fill[0] | self._fill[1] << 8 | self._fill[2] << 16
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes."""
+        return sum(math.prod(shape) for shape in self._scratch_shapes())
 
     def empty(
         self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
@@ -251,10 +257,14 @@ class Presenter:
     def _reserve(self, batch: int) -> tuple[Tensor, ...]:
         """Scratch memory of the kernels: bytes between the passes, pictures, tables."""
         if self._scratch[0].shape[0] < batch:
-            width = self.image_size
-            shapes = (batch, self.planes, self.canvas_size * width), (batch, 2, 3, width, width), (batch, 2, 3, 256)
-            self._scratch = tuple(torch.empty(shape, dtype=torch.uint8, device=self.device) for shape in shapes)
+            self._scratch = tuple(
+                torch.empty((batch, *shape), dtype=torch.uint8, device=self.device) for shape in self._scratch_shapes()
+            )
         return self._scratch
+
+    def _scratch_shapes(self) -> tuple[tuple[int, ...], ...]:
+        width = self.image_size
+        return (self.planes, self.canvas_size * width), (2, 3, width, width), (2, 3, 256)
 
 
 @lru_cache(maxsize=1)

@@ -1,9 +1,9 @@
 """The path from (label, instance) pairs to a batch of images on one device: records, planes, write-out.
 
-On a GPU the batch is worked off in chunks by kernels queued on the current stream; nothing waits for the device.
-Drawing takes small chunks, so that canvases stay in the L2 cache; writing out reads each byte once and takes large
-ones, since every launch costs the host some 45 us. On a CPU, threads take chunks, each with scratch memory of its own,
-and the kernels release the GIL; a thread that finds no chunk left in one batch takes them from the next.
+On a GPU the batch is worked off in few chunks by kernels queued on the current stream; nothing waits for the device.
+Scratch memory alone bounds them: a launch costs the host some 30 us, more than what canvases that outgrow the L2 cache
+cost the device. On a CPU, threads take chunks, each with scratch memory of its own, and the kernels release the GIL; a
+thread that finds no chunk left in one batch takes them from the next.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ _PRIMITIVES: dict[Primitive, str] = {
     "points_3d": "points.Points3D",
 }
 
-# Bytes of planes that are written out together, and that are drawn together.
-_CPU_BYTES = 4 << 20, 4 << 20
-_GPU_BYTES = 40 << 20, 8 << 20
+# Of a chunk's planes on a CPU; of all scratch memory on a GPU.
+_CPU_BYTES, _GPU_BYTES = 4 << 20, 320 << 20
 _MAX_CHUNK = 256
 # Few: each costs 0.15 ms of Python, and more where threads compete for it.
 _CHUNKS_A_THREAD = 2
@@ -70,31 +69,28 @@ class _Lane:
     """What one thread or stream needs: a primitive, write-outs, and a chunk of planes and masks."""
 
     def __init__(
-        self,
-        primitive: Any,
-        write_out: WriteOut,
-        presenter: Presenter | None,
-        masks: MaskWriteOut,
-        planes: Tensor,
-        draw_chunk: int,
+        self, primitive: Any, write_out: WriteOut, presenter: Presenter | None, masks: MaskWriteOut, planes: Tensor
     ) -> None:
-        self._primitive, self._planes, self._draw_chunk = primitive, planes, draw_chunk
+        self._primitive, self._planes = primitive, planes
         self._write_out, self._presenter, self._mask_write_out = write_out, presenter, masks
         self._masks: Tensor | None = None
 
+    @property
+    def chunk(self) -> int:
+        """Most images at a time."""
+        return len(self._planes)
+
     def __call__(self, work: _Work, part: slice) -> None:
         records = work.records[part]
-        count = records.shape[0]
-        planes = self._planes[:count]
-        drawn = [planes]
-        if work.masks is not None:
+        planes = self._planes[: len(records)]
+        if work.masks is None:
+            self._primitive.draw(records, work.key, planes)
+        else:
             if self._masks is None:
                 self._masks = torch.empty_like(self._planes[:, 0])
-            drawn.append(self._masks[:count])
-        for some in _even(count, self._draw_chunk):
-            self._primitive.draw(records[some], work.key, *(memory[some] for memory in drawn))
-        if work.masks is not None:
-            self._mask_write_out(drawn[1], work.masks[part])
+            masks = self._masks[: len(records)]
+            self._primitive.draw(records, work.key, planes, masks)
+            self._mask_write_out(masks, work.masks[part])
         if self._presenter is None or work.presentations is None:
             self._write_out(planes, work.out[part])
         else:
@@ -112,16 +108,18 @@ class _Team:
     def __init__(self, threads: int, make_lane: Callable[[], _Lane]) -> None:
         self.threads = threads
         self._make_lane = make_lane
-        # Whoever holds a lane may draw. It is made by the first who draws in it.
+        first = make_lane()
+        self._chunk = first.chunk
+        # Whoever holds a lane may draw. The others are made by the first who draw in them.
         self._lanes: SimpleQueue[_Lane | None] = SimpleQueue()
-        for _ in range(threads):
-            self._lanes.put(None)
+        for lane in (first, *[None] * (threads - 1)):
+            self._lanes.put(lane)
         self._helpers = ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="fdsl_gpu")
 
-    def draw(self, work: _Work, most: int) -> None:
-        """Draw a batch in chunks of at most ``most`` images."""
+    def draw(self, work: _Work) -> None:
+        """Draw a batch."""
         count = len(work.records)
-        chunk = min(most, -(-count // (_CHUNKS_A_THREAD * self.threads)))
+        chunk = min(self._chunk, -(-count // (_CHUNKS_A_THREAD * self.threads)))
         chunks = [slice(start, start + chunk) for start in range(0, count, chunk)]
         # One shared iterator: a thread that is done early takes the next chunk.
         parts = iter(chunks)
@@ -175,9 +173,6 @@ class Renderer:
         self.device = device
         self.backend = backend or backend_for(device)
         self.key = philox.dataset_key(seed, formula.NUMBER)
-        image_bytes = formula.planes * formula.canvas_size**2
-        budgets = _CPU_BYTES if device.type == "cpu" else _GPU_BYTES
-        self.chunk, self.draw_chunk = (min(max(budget // image_bytes, 1), _MAX_CHUNK) for budget in budgets)
         self._write_out = write_out
         self._memory = BatchMemory()
         self._drawn: torch.cuda.Event | None = None
@@ -260,7 +255,7 @@ class Renderer:
             presented = presented.pin_memory().to(self.device, non_blocking=True)
         work = _Work(self.key, words, presented, out, masks)
         lane = self.lane()
-        for part in _even(len(words), self.chunk):
+        for part in _even(len(words), lane.chunk):
             lane(work, part)
         self._drawn = stream.record_event()
 
@@ -270,7 +265,7 @@ class Renderer:
             team = self._team
             if team is None or team.threads != threads:
                 team = self._team = _Team(threads, self._make_lane)
-        team.draw(work, self.chunk)
+        team.draw(work)
 
     def lane(self) -> _Lane:
         """The lane that all batches of a GPU are drawn in, one after another."""
@@ -284,9 +279,14 @@ class Renderer:
             canvas_size=side, planes=planes, device=self.device, backend=self.backend, **self._write_out
         )
         masks = MaskWriteOut(side, self._write_out["image_size"], self.device)
-        scratch = torch.empty((self.chunk, planes, side, side), dtype=torch.uint8, device=self.device)
-        primitive = make_primitive(self.formula, self.device, self.backend)
-        return _Lane(primitive, write_out, self._make_presenter(), masks, scratch, self.draw_chunk)
+        primitive, presenter = make_primitive(self.formula, self.device, self.backend), self._make_presenter()
+        budget, image_bytes = _CPU_BYTES, planes * side**2
+        if self.backend == "triton":
+            budget = _GPU_BYTES
+            image_bytes += primitive.scratch_bytes + (presenter or write_out).scratch_bytes
+        chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
+        scratch = torch.empty((chunk, planes, side, side), dtype=torch.uint8, device=self.device)
+        return _Lane(primitive, write_out, presenter, masks, scratch)
 
     def _make_presenter(self) -> Presenter | None:
         if self.recipe is None:

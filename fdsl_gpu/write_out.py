@@ -98,6 +98,12 @@ class WriteOut:
         checks.choice("interpolation", interpolation, ("bilinear", "bicubic"))
         normalisation_table(dtype, normalize, channels)
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that the rows between the passes take an image."""
+        same = self.canvas_size == self.image_size
+        return 0 if same else self.planes * self.canvas_size * self.image_size
+
     def empty(
         self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
     ) -> Tensor:

@@ -157,8 +157,8 @@ def _draw(
     renderer: Any, words: tuple[torch.Tensor, torch.Tensor | None], out: torch.Tensor, masks: torch.Tensor | None
 ) -> None:
     lane = renderer.lane()
-    for start in range(0, len(out), renderer.chunk):
-        lane(_Work(renderer.key, *words, out, masks), slice(start, start + renderer.chunk))
+    for start in range(0, len(out), lane.chunk):
+        lane(_Work(renderer.key, *words, out, masks), slice(start, start + lane.chunk))
 
 
 def test_gpu_loader_delivers_the_stream() -> None:

@@ -63,6 +63,12 @@ class ContourScenes:
         self._canvas = torch.empty(0)
         self._corners = torch.empty(0)
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes beside its planes, with a mask."""
+        contour = self._stage.scratch_bytes + (8 * self._stage.columns if self.mask_mode != "M1" else 0)
+        return self.contours * contour + 5 * self.canvas_size**2
+
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None = None) -> None:
         """Draw records into planes and masks, every pixel of them.
 

@@ -58,6 +58,11 @@ class ContourVertices:
             self._tables = (torch.tensor(angles, device=self.device), torch.tensor(gradients, device=self.device))
             self.kernels = load_kernels("contour")
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes that :meth:`empty` takes a record."""
+        return self.rows * (4 * self.columns + 1)
+
     def empty(self, batch: int) -> tuple[Tensor, Tensor]:
         """Uninitialised vertex words int32 [B, rows, columns] and grey levels uint8 [B, rows]."""
         words = torch.empty((batch, self.rows, self.columns), dtype=torch.int32, device=self.device)

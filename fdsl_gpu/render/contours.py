@@ -50,6 +50,11 @@ class Contours:
         self._greys = torch.empty(0)
         self._canvas = torch.empty(0)
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes beside its planes."""
+        return self.stage.scratch_bytes + 4 * self.canvas_size**2
+
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw records into planes, every pixel of them.
 

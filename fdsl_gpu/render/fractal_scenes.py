@@ -6,6 +6,7 @@ twins are the files of those names in ``fdsl_gpu/cpu_kernels``.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -75,6 +76,11 @@ class FractalScenes:
         else:
             self._density, self._background = load_kernels("density"), load_kernels("background")
             self._kernels = load_kernels("fractal_scene")
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes beside its planes."""
+        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._scratch_shapes().values())
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch, every pixel of it; queued on the current stream on a GPU.
@@ -170,17 +176,21 @@ class FractalScenes:
         """Scratch memory of the Triton kernels for at least so many images."""
         if self._scratch and self._scratch["hits"].shape[0] >= batch:
             return
+        self._scratch = {
+            name: torch.empty((batch, *shape), dtype=dtype, device=self.device)
+            for name, (shape, dtype) in self._scratch_shapes().items()
+        }
+
+    def _scratch_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Of each kind of scratch memory: shape without the batch, dtype."""
         number, side = self.max_fractals, self.fractal_size
         pitch = 2**self._levels + 1 if self.planes == 3 else 0
-        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            "hits": ((batch, number, side + 2, side + 2), torch.int32),
-            "counts": ((batch, number, side, side), torch.int32),
-            "peaks": ((batch, number), torch.int32),
-            "heights": ((batch, pitch, pitch), torch.float32),
-            "scenes": ((batch, self.canvas_size, self.canvas_size), torch.int32),
-        }
-        self._scratch = {
-            name: torch.empty(shape, dtype=dtype, device=self.device) for name, (shape, dtype) in shapes.items()
+        return {
+            "hits": ((number, side + 2, side + 2), torch.int32),
+            "counts": ((number, side, side), torch.int32),
+            "peaks": ((number,), torch.int32),
+            "heights": ((pitch, pitch), torch.float32),
+            "scenes": ((self.canvas_size, self.canvas_size), torch.int32),
         }
 
     def _guard(self) -> AbstractContextManager[Any]:

@@ -59,6 +59,11 @@ class Points3D:
         self.backend = checked_backend(backend, self.device)
         self.upright = checks.choice("upright", upright, (False, True))
 
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes beside its planes."""
+        return 0
+
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch; queued on the current stream on a GPU.
 

@@ -92,6 +92,7 @@ class Points2D:
         self.backend = checked_backend(backend, self.device)
         self._halves = chain_halves(self.points)
         self._palette = np.pad(palette(), [(1, 0), (0, 0)]).T.copy()
+        self._mark = torch.int32 if self.color else torch.uint8
         self._marks = torch.empty(0)
         if self.backend == "numba":
             from fdsl_gpu.cpu_kernels import ifs_2d
@@ -106,6 +107,11 @@ class Points2D:
     def planes(self) -> int:
         """P, 1 or 3."""
         return 3 if self.color else 1
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of GPU memory that an image takes beside its planes."""
+        return self.canvas_size**2 * self._mark.itemsize
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch, every pixel of it; queued on the current stream on a GPU.
@@ -137,8 +143,7 @@ class Points2D:
         kernels, side, batch = self._kernels, self.canvas_size, records.shape[0]
         with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
             if self._marks.shape[0] < batch:
-                dtype = torch.int32 if self.color else torch.uint8
-                self._marks = torch.empty(batch, side, side, dtype=dtype, device=self.device)
+                self._marks = torch.empty(batch, side, side, dtype=self._mark, device=self.device)
             marks = self._marks[:batch]
             marks.zero_()
             kernels.plot_2d[batch, kernels.LANES // kernels.LANE_BLOCK](
