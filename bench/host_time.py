@@ -88,10 +88,10 @@ def no_device() -> Iterator[Counter[str]]:
             mock.patch.object(type(driver), "active", _Driver()),
             mock.patch.object(JITFunction, "_do_compile", compile_nothing),
             mock.patch.object(JITFunction, "run", counted),
-            mock.patch.object(renderer, "backend_for", return_value="triton"),
+            mock.patch.object(renderer, "backend_for", lambda device: "triton"),
             mock.patch.object(Renderer, "_draw_on_threads", draw_on_stream),
-            mock.patch.object(torch.cuda, "current_stream", return_value=stream),
-            mock.patch.object(torch.cuda, "device_of", return_value=nothing),
+            mock.patch.object(torch.cuda, "current_stream", lambda device=None: stream),
+            mock.patch.object(torch.cuda, "device_of", lambda tensor: nothing),
             mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
             mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),
         ):
