@@ -86,7 +86,7 @@ def _window(lanes, first, shift, stretch, size):
     return center - side * _HALF, np.float32(size - 1) / side
 
 
-@inner
+@inner(inline="always")
 def strides(flips, size):
     """Where (row, column) of a fractal lies in a padded canvas [size + 2, size + 2]: origin, strides of the two."""
     pitch = size + 2
@@ -99,16 +99,15 @@ def strides(flips, size):
     if flips & 4:
         origin += size - 1
         row, column = (-row if row == 1 else row), (-column if column == 1 else column)
-    return origin, row, column
+    return np.int32(origin), np.int32(row), np.int32(column)
 
 
 @inner
-def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
+def _count(cloud, points, x_window, y_window, size, places, cells, hits):
     """Add 1 to ``hits`` int32 [(size + 2)**2 + 1] for every point; ``cells`` uint32 [LANES] is scratch."""
     low_x, scale_x = x_window
     low_y, scale_y = y_window
-    origin, row_stride, column_stride = strides(flips, size)
-    origin, row_stride, column_stride = np.int32(origin), np.int32(row_stride), np.int32(column_stride)
+    origin, row_stride, column_stride = places
     edge, nowhere = np.float32(size), np.int32(hits.size - 1)
     for i in range(hits.size):
         hits[i] = 0
@@ -130,15 +129,13 @@ def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
 
 
 @inner
-def _spread(hits, flips, patch, counts):
-    """Fill ``counts`` int32 [F, F] with the hits in the patch around each pixel; returns their maximum."""
-    size = counts.shape[0]
+def _spread(hits, size, row_stride, column_stride, patch, counts):
+    """Fill ``counts`` int32 [F * F] with the hits in the patch around each pixel; returns their maximum."""
     pitch = size + 2
-    _, row_stride, column_stride = strides(flips, size)
     peak = np.int32(0)
     for row in range(size):
         for column in range(size):
-            counts[row, column] = 0
+            counts[np.uintp(row * size + column)] = 0
         # Not nine times the same loop, which a compiler would make of a range.
         cell, rest = 0, patch
         while rest:
@@ -147,10 +144,11 @@ def _spread(hits, flips, patch, counts):
                 offset = (cell // 3 - 1) * row_stride + (cell % 3 - 1) * column_stride
                 first = (row + 1) * pitch + 1 - offset
                 for column in range(size):
-                    counts[row, column] += hits[np.uintp(first + column)]
+                    counts[np.uintp(row * size + column)] += hits[np.uintp(first + column)]
             cell, rest = cell + 1, rest << 1 & 511
         for column in range(size):
-            peak = max(peak, counts[row, column])
+            count = counts[np.uintp(row * size + column)]
+            peak = count if count > peak else peak
     return peak
 
 
@@ -168,7 +166,7 @@ def scratch(points, size):
 
 
 @inner(inline="always")
-def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
+def density(fractal, tables, number, k0, k1, stream, points, memory, size, counts):
     """Count the points of one fractal.
 
     Args:
@@ -180,7 +178,8 @@ def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
         stream: Philox stream of map selections.
         points: points that count.
         memory: from :func:`scratch`.
-        counts: int32 [F, F], overwritten.
+        size: side F of the canvas.
+        counts: int32 [F * F], overwritten.
 
     Returns:
         The largest count.
@@ -188,8 +187,9 @@ def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
     halves, chosen, cloud, lanes, cells, hits = memory
     _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud)
     _measure(cloud, points, lanes)
-    size, axis = counts.shape[0], np.int64(0)
+    axis = np.int64(0)
     x_window = _window(lanes, axis, fractal.shift[0], fractal.stretch[0], size)
     y_window = _window(lanes, axis + LANES, fractal.shift[1], fractal.stretch[1], size)
-    _count(cloud, points, x_window, y_window, size, fractal.flips, cells, hits)
-    return _spread(hits, fractal.flips, fractal.patch, counts)
+    places = strides(fractal.flips, size)
+    _count(cloud, points, x_window, y_window, size, places, cells, hits)
+    return _spread(hits, size, places[1], places[2], fractal.patch, counts)

@@ -38,8 +38,8 @@ def _colour(fractal, counts, side, peak, ramp, table, hues, picture):
 @inner
 def _paste(picture, side, left, top, scene, size):
     """Place ``picture`` uint32 [F * F] on ``scene`` uint32 [S * S]."""
-    for r in range(max(0, -top), min(side, size - top)):
-        for c in range(max(0, -left), min(side, size - left)):
+    for r in range(-top if top < 0 else 0, side if side < size - top else size - top):
+        for c in range(-left if left < 0 else 0, side if side < size - left else size - left):
             colour, at = picture[np.uintp(r * side + c)], np.uintp((top + r) * size + left + c)
             scene[at] = colour if colour else scene[at]
 
@@ -152,26 +152,24 @@ def draw_scenes(scenes, fractals, planes, k0, k1, chain_stream, background_strea
     side = (1 << (size - 1).bit_length()) + 1
     # Heights that no level has reached yet are read as well, and make no difference.
     heights = np.empty(side, np.float32), np.empty((side * side + 3) // 4 * 4, np.uint32), np.zeros(side**2, np.float32)
-    counts = np.empty((fractal_size, fractal_size), np.int32)
     colours = np.arange(256, dtype=np.float32), np.empty(256, np.uint32), np.empty(fractal_size, np.uint8)
     pictures = np.empty(fractal_size**2, np.uint32), np.empty(size * size, np.uint32)
     memory = (
-        *(heights, scratch(points, fractal_size), counts, counts.reshape(-1), colours, pictures),
+        *(heights, scratch(points, fractal_size), np.empty(fractal_size**2, np.int32), colours, pictures),
         *(np.empty((2, size), np.int32), np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
     )
     random = np.uint64(k0), np.uint64(k1), chain_stream, background_stream
     # Contiguous whatever their number, so that the kernel is compiled once.
     fractals = np.ascontiguousarray(fractals)
     systems = fractals, chain_tables(fractals.reshape(-1))
-    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, random, points, memory)
+    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, fractal_size, random, points, memory)
 
 
 @kernel
-def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory):
+def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, points, memory):
     fractals, tables = systems
     k0, k1, chain_stream, background_stream = random
-    (mean, words, heights), clouds, counts, hits, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
-    fractal_size = counts.shape[0]
+    (mean, words, heights), clouds, counts, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
     for image in range(scenes.size):
         scene = scenes[image]
         if channels == 1:
@@ -184,15 +182,16 @@ def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory
             colour_heights(heights, mean.size, size, factors, offsets, canvas)
         for i in range(min(scene.num_fractals, fractals.shape[1])):
             fractal = fractals[image, i]
-            peak = density(fractal, tables, image * fractals.shape[1] + i, k0, k1, chain_stream, points, clouds, counts)
+            number = image * fractals.shape[1] + i
+            peak = density(fractal, tables, number, k0, k1, chain_stream, points, clouds, fractal_size, counts)
             if peak == 0:
                 continue
             if channels == 1:
                 grey = np.uint32(fractal.value & 255)
-                for j in range(hits.size):
-                    picture[j] = grey if hits[j] else np.uint32(0)
+                for j in range(counts.size):
+                    picture[j] = grey if counts[j] else np.uint32(0)
             else:
-                _colour(fractal, hits, fractal_size, peak, ramp, table, hues, picture)
+                _colour(fractal, counts, fractal_size, peak, ramp, table, hues, picture)
             left, top, side = np.int64(fractal.left), np.int64(fractal.top), np.int64(max(fractal.side, 1))
             if fractal.side == fractal_size:
                 _paste(picture, side, left, top, canvas, size)
