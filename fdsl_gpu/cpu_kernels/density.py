@@ -42,7 +42,7 @@ def _draw_halves(fractal, k0, k1, stream, block, halves):
         halves[7 * LANES + lane] = w3 >> _BITS
 
 
-@inner
+@inner(inline="always")
 def _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud):
     """Fill ``cloud`` float32 [(steps + 1) * 2 * LANES]; row 0 is the start. ``chosen`` is scratch."""
     for lane in range(LANES):
@@ -52,7 +52,8 @@ def _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud):
     for first in range(0, steps, _STEPS):
         _draw_halves(fractal, k0, k1, stream, first // _STEPS, halves)
         half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data) + np.uintp(4 * _ROW * first)
-        _take_steps(fractal.num_maps, table, half, min(_STEPS, steps - first), choice, here)
+        rest = steps - first
+        _take_steps(fractal.num_maps, table, half, rest if rest < _STEPS else _STEPS, choice, here)
 
 
 @inner
@@ -62,7 +63,8 @@ def _measure(cloud, points, lanes):
         lanes[lane], lanes[_ROW + lane] = _INF, -_INF
     for step in range(WARMUP, cloud.size // _ROW - 1):
         here = cloud[(step + 1) * _ROW : (step + 2) * _ROW]
-        for lane in range(min(LANES, points - (step - WARMUP) * LANES)):
+        rest = points - (step - WARMUP) * LANES
+        for lane in range(rest if rest < LANES else LANES):
             x, y = here[lane], here[LANES + lane]
             low_x, low_y = lanes[lane], lanes[LANES + lane]
             high_x, high_y = lanes[_ROW + lane], lanes[_ROW + LANES + lane]
@@ -113,7 +115,8 @@ def _count(cloud, points, x_window, y_window, size, places, cells, hits):
         hits[i] = 0
     for step in range(WARMUP, cloud.size // _ROW - 1):
         here = cloud[(step + 1) * _ROW : (step + 2) * _ROW]
-        count = min(LANES, points - (step - WARMUP) * LANES)
+        rest = points - (step - WARMUP) * LANES
+        count = rest if rest < LANES else LANES
         for lane in range(count):
             row = (here[lane] - low_x) * scale_x
             column = (here[LANES + lane] - low_y) * scale_y

@@ -54,17 +54,19 @@ def _colour(row, first, color):
     """Of the fractal at ``first``, from three words; without saturation every density has the same colour."""
     if not color:
         return _fields(row, first + _VALUE, (GREY, GREY), whole=True)
-    bytes_ = _fields(row + 1, first + _SATURATION, (0.3 * 255, 255.0), (0.5 * 255, 255.0), whole=True)
-    return [*_fields(row, first + _HUE, (0.0, 255.0)), *bytes_]
+    hue = _fields(row, first + _HUE, (0.0, 255.0))
+    return hue + _fields(row + 1, first + _SATURATION, (0.3 * 255, 255.0), (0.5 * 255, 255.0), whole=True)
 
 
 @cache
 def _scene_fields(background):
+    """Of a scene, apart from its fractals."""
     return np.array(_SKY if background else [], _FIELD)
 
 
 @cache
 def _single_fields(color, background):
+    """Of a scene and its only fractal."""
     window = _fields(13, _FRACTALS + _SHIFT, *[(-0.2, 0.2)] * 2, *[(0.5, 2.0)] * 2)
     flips_and_patch = _fields(20, _FRACTALS + _FLIPS, (0, 8), (0, 512), whole=True)
     sky = _SKY if background else []
@@ -215,6 +217,7 @@ def fill_several(words, counts, items, item_words, fractals, skies, sky_words, s
 
 @kernel
 def _place_fractals(words, counts, items, item_words, fractals, fields, size, out, reals):
+    """The fractals of :func:`fill_several`; ``fields`` are what is uniform in each."""
     # Fractal by fractal, so that the lines of few rows of words, 2 KiB apart, have to share a cache's sets.
     for j in range(MAX_FRACTALS):
         first, own = _FRACTALS + j * _FRACTAL_WORDS, 3 + 7 * j
