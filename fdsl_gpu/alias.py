@@ -50,7 +50,7 @@ def alias_table(probabilities: ArrayLike, num_maps: ArrayLike | None = None) -> 
                 f"num_maps: received values that leave out a map of positive probability, or exceed {MAX_MAPS}; "
                 "allowed: at least the last map in use. Pass the number of maps of each row."
             )
-        used = count
+        used = count.copy()
     from fdsl_gpu.cpu_kernels.alias import fill_tables
 
     tables = np.empty((len(rows), MAX_MAPS), np.int32)

@@ -15,17 +15,17 @@ KEY = philox.dataset_key(0, 9)
 
 
 @kernel
-def density(fractals, tables, k0, k1, stream, points, memory, counts):
-    return kernels.density(fractals[0], tables, np.int64(0), k0, k1, stream, points, memory, counts)
+def density(fractals, tables, k0, k1, stream, points, memory, size, counts):
+    return kernels.density(fractals[0], tables, np.int64(0), k0, k1, stream, points, memory, size, counts)
 
 
 def count(fractal, points, size):
     """Counts int64 [F, F] by the CPU kernel, which returns their maximum too."""
-    counts, fractals = np.empty((size, size), np.int32), np.array([fractal], FRACTAL)
+    counts, fractals = np.empty(size * size, np.int32), np.array([fractal], FRACTAL)
     memory, tables = kernels.scratch(points, size), chain_tables(fractals)
-    peak = density(fractals, tables, *map(np.uint64, KEY), philox.CHAIN, points, memory, counts)
+    peak = density(fractals, tables, *map(np.uint64, KEY), philox.CHAIN, points, memory, size, counts)
     assert peak == counts.max()
-    return counts.astype(np.int64)
+    return counts.reshape(size, size).astype(np.int64)
 
 
 class TestDensity:

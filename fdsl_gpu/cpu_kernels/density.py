@@ -42,7 +42,7 @@ def _draw_halves(fractal, k0, k1, stream, block, halves):
         halves[7 * LANES + lane] = w3 >> _BITS
 
 
-@inner
+@inner(inline="always")
 def _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud):
     """Fill ``cloud`` float32 [(steps + 1) * 2 * LANES]; row 0 is the start. ``chosen`` is scratch."""
     for lane in range(LANES):
@@ -52,7 +52,8 @@ def _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud):
     for first in range(0, steps, _STEPS):
         _draw_halves(fractal, k0, k1, stream, first // _STEPS, halves)
         half, here = np.uintp(halves.ctypes.data), np.uintp(cloud.ctypes.data) + np.uintp(4 * _ROW * first)
-        _take_steps(fractal.num_maps, table, half, min(_STEPS, steps - first), choice, here)
+        rest = steps - first
+        _take_steps(fractal.num_maps, table, half, rest if rest < _STEPS else _STEPS, choice, here)
 
 
 @inner
@@ -62,7 +63,8 @@ def _measure(cloud, points, lanes):
         lanes[lane], lanes[_ROW + lane] = _INF, -_INF
     for step in range(WARMUP, cloud.size // _ROW - 1):
         here = cloud[(step + 1) * _ROW : (step + 2) * _ROW]
-        for lane in range(min(LANES, points - (step - WARMUP) * LANES)):
+        rest = points - (step - WARMUP) * LANES
+        for lane in range(rest if rest < LANES else LANES):
             x, y = here[lane], here[LANES + lane]
             low_x, low_y = lanes[lane], lanes[LANES + lane]
             high_x, high_y = lanes[_ROW + lane], lanes[_ROW + LANES + lane]
@@ -86,7 +88,7 @@ def _window(lanes, first, shift, stretch, size):
     return center - side * _HALF, np.float32(size - 1) / side
 
 
-@inner
+@inner(inline="always")
 def strides(flips, size):
     """Where (row, column) of a fractal lies in a padded canvas [size + 2, size + 2]: origin, strides of the two."""
     pitch = size + 2
@@ -99,22 +101,22 @@ def strides(flips, size):
     if flips & 4:
         origin += size - 1
         row, column = (-row if row == 1 else row), (-column if column == 1 else column)
-    return origin, row, column
+    return np.int32(origin), np.int32(row), np.int32(column)
 
 
 @inner
-def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
+def _count(cloud, points, x_window, y_window, size, places, cells, hits):
     """Add 1 to ``hits`` int32 [(size + 2)**2 + 1] for every point; ``cells`` uint32 [LANES] is scratch."""
     low_x, scale_x = x_window
     low_y, scale_y = y_window
-    origin, row_stride, column_stride = strides(flips, size)
-    origin, row_stride, column_stride = np.int32(origin), np.int32(row_stride), np.int32(column_stride)
+    origin, row_stride, column_stride = places
     edge, nowhere = np.float32(size), np.int32(hits.size - 1)
     for i in range(hits.size):
         hits[i] = 0
     for step in range(WARMUP, cloud.size // _ROW - 1):
         here = cloud[(step + 1) * _ROW : (step + 2) * _ROW]
-        count = min(LANES, points - (step - WARMUP) * LANES)
+        rest = points - (step - WARMUP) * LANES
+        count = rest if rest < LANES else LANES
         for lane in range(count):
             row = (here[lane] - low_x) * scale_x
             column = (here[LANES + lane] - low_y) * scale_y
@@ -130,15 +132,13 @@ def _count(cloud, points, x_window, y_window, size, flips, cells, hits):
 
 
 @inner
-def _spread(hits, flips, patch, counts):
-    """Fill ``counts`` int32 [F, F] with the hits in the patch around each pixel; returns their maximum."""
-    size = counts.shape[0]
+def _spread(hits, size, row_stride, column_stride, patch, counts):
+    """Fill ``counts`` int32 [F * F] with the hits in the patch around each pixel; returns their maximum."""
     pitch = size + 2
-    _, row_stride, column_stride = strides(flips, size)
     peak = np.int32(0)
     for row in range(size):
         for column in range(size):
-            counts[row, column] = 0
+            counts[np.uintp(row * size + column)] = 0
         # Not nine times the same loop, which a compiler would make of a range.
         cell, rest = 0, patch
         while rest:
@@ -147,10 +147,11 @@ def _spread(hits, flips, patch, counts):
                 offset = (cell // 3 - 1) * row_stride + (cell % 3 - 1) * column_stride
                 first = (row + 1) * pitch + 1 - offset
                 for column in range(size):
-                    counts[row, column] += hits[np.uintp(first + column)]
+                    counts[np.uintp(row * size + column)] += hits[np.uintp(first + column)]
             cell, rest = cell + 1, rest << 1 & 511
         for column in range(size):
-            peak = max(peak, counts[row, column])
+            count = counts[np.uintp(row * size + column)]
+            peak = count if count > peak else peak
     return peak
 
 
@@ -168,7 +169,7 @@ def scratch(points, size):
 
 
 @inner(inline="always")
-def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
+def density(fractal, tables, number, k0, k1, stream, points, memory, size, counts):
     """Count the points of one fractal.
 
     Args:
@@ -180,7 +181,8 @@ def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
         stream: Philox stream of map selections.
         points: points that count.
         memory: from :func:`scratch`.
-        counts: int32 [F, F], overwritten.
+        size: side F of the canvas.
+        counts: int32 [F * F], overwritten.
 
     Returns:
         The largest count.
@@ -188,8 +190,9 @@ def density(fractal, tables, number, k0, k1, stream, points, memory, counts):
     halves, chosen, cloud, lanes, cells, hits = memory
     _walk(fractal, tables, number, k0, k1, stream, halves, chosen, cloud)
     _measure(cloud, points, lanes)
-    size, axis = counts.shape[0], np.int64(0)
+    axis = np.int64(0)
     x_window = _window(lanes, axis, fractal.shift[0], fractal.stretch[0], size)
     y_window = _window(lanes, axis + LANES, fractal.shift[1], fractal.stretch[1], size)
-    _count(cloud, points, x_window, y_window, size, fractal.flips, cells, hits)
-    return _spread(hits, fractal.flips, fractal.patch, counts)
+    places = strides(fractal.flips, size)
+    _count(cloud, points, x_window, y_window, size, places, cells, hits)
+    return _spread(hits, size, places[1], places[2], fractal.patch, counts)

@@ -1,17 +1,19 @@
-"""Records of Anderson and Farrell's pictures from random words: int32 [B, W], rows of ``records.FRACTAL_SCENE``.
+"""Records of Anderson and Farrell's pictures from random words: rows of ``records.FRACTAL_SCENE``.
 
 In numba because this stands in every training step. All is + - x / and square roots of float64, rounded once where it
-is stored. Words are uint64 [n, B].
+is stored. Words are uint64 [n, B]. What is uniform between two constants stands in tables of ``_FIELD``, so that one
+loop draws it all.
 """
 
 import math
+from functools import cache
 
 import numpy as np
 
 from fdsl_gpu.cpu_kernels import alias
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
 from fdsl_gpu.cpu_kernels.philox import integer, uniform
-from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL, FRACTAL_SCENE, MAX_MAPS, word
+from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL, FRACTAL_SCENE, MAX_FRACTALS, MAX_MAPS, as_words, word
 
 GREY = 127
 
@@ -19,31 +21,65 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 # Taylor coefficients 1 / n! of the exponential.
 _EXPONENTIAL = tuple(1 / math.factorial(n) for n in range(16))
-# Ranges of colours: hue, saturation, value of a fractal; factor and offset of those of a background.
-_COLOUR_LOW, _COLOUR_HIGH = (0.0, 0.3 * 255, 0.5 * 255), (255.0, 255.0, 255.0)
-_FACTOR_LOW, _FACTOR_HIGH = (0.25 * 255, 0.1 * 255, 0.3 * 255), (255.0, 0.3 * 255, 0.6 * 255)
-_OFFSET_LOW, _OFFSET_HIGH = (0.0, 0.4 * 255, 0.4 * 255), (255.0, 0.6 * 255, 0.6 * 255)
 
-_COUNT, _BACKGROUND, _VIEW, _CORNERS, _AMPLITUDES, _FACTORS, _OFFSETS, _BLUR, _FRACTALS = (
+_BACKGROUND, _CORNERS, _AMPLITUDES, _FACTORS, _OFFSETS, _BLUR, _FRACTALS = (
     word(FRACTAL_SCENE, name)
-    for name in (
-        *("num_fractals", "background_low", "view", "corners", "amplitudes", "factors", "offsets", "blur"),
-        "fractals",
-    )
+    for name in ("background_low", "corners", "amplitudes", "factors", "offsets", "blur", "fractals")
 )
-_MAPS_USED, _SEQUENCE, _FRACTAL_VIEW, _SELECT, _MAPS, _START, _SHIFT, _STRETCH, _FLIPS, _PATCH = (
-    word(FRACTAL, name)
-    for name in (
-        *("num_maps", "sequence_low", "view", "select", "maps", "start", "shift", "stretch", "flips", "patch"),
-    )
+_SEQUENCE, _SELECT, _START, _SHIFT, _STRETCH, _FLIPS, _PATCH = (
+    word(FRACTAL, name) for name in ("sequence_low", "select", "start", "shift", "stretch", "flips", "patch")
 )
 _HUE, _SATURATION, _VALUE, _SIDE, _LEFT, _TOP = (
     word(FRACTAL, name) for name in ("hue", "saturation", "value", "side", "left", "top")
 )
 _FRACTAL_WORDS = FRACTAL.itemsize // 4
 
+_FIELD = np.dtype([("row", "<i8"), ("place", "<i8"), ("low", "<f8"), ("high", "<f8"), ("whole", "<i8")])
 
-@inner
+
+def _fields(row, place, *ranges, whole=False):
+    """Neighbours in a record, uniform in [low, high), from the words from ``row`` on; cut off where they are whole."""
+    return [(row + k, place + k, low, high, whole) for k, (low, high) in enumerate(ranges)]
+
+
+# The fifth word of a background is its decay.
+_SKY = [
+    *_fields(0, _CORNERS, *[(0.0, 1.0)] * 4),
+    *_fields(5, _FACTORS, (0.25 * 255, 255.0), (0.1 * 255, 0.3 * 255), (0.3 * 255, 0.6 * 255)),
+    *_fields(8, _OFFSETS, (0.0, 255.0), (0.4 * 255, 0.6 * 255), (0.4 * 255, 0.6 * 255)),
+]
+
+
+def _colour(row, first, color):
+    """Of the fractal at ``first``, from three words; without saturation every density has the same colour."""
+    if not color:
+        return _fields(row, first + _VALUE, (GREY, GREY), whole=True)
+    hue = _fields(row, first + _HUE, (0.0, 255.0))
+    return hue + _fields(row + 1, first + _SATURATION, (0.3 * 255, 255.0), (0.5 * 255, 255.0), whole=True)
+
+
+@cache
+def _scene_fields(background):
+    """Of a scene, apart from its fractals."""
+    return np.array(_SKY if background else [], _FIELD)
+
+
+@cache
+def _single_fields(color, background):
+    """Of a scene and its only fractal."""
+    window = _fields(13, _FRACTALS + _SHIFT, *[(-0.2, 0.2)] * 2, *[(0.5, 2.0)] * 2)
+    flips_and_patch = _fields(20, _FRACTALS + _FLIPS, (0, 8), (0, 512), whole=True)
+    sky = _SKY if background else []
+    return np.array([*sky, *window, *_colour(17, _FRACTALS, color), *flips_and_patch], _FIELD)
+
+
+@cache
+def _placed_fields(color):
+    """Of a fractal among several; words and places count from its own."""
+    return np.array([*_colour(0, 0, color), *_fields(3, _FLIPS, (0, 8), whole=True)], _FIELD)
+
+
+@inner(inline="always")
 def exponential(x):
     """exp(-x) for x in [0, 2], within 1e-15 of it, the same on every machine: Taylor's series at x / 4, squared twice.
 
@@ -57,150 +93,146 @@ def exponential(x):
     return total * total
 
 
-@inner
-def _set_id(out, i, place, number):
-    out[i, place] = np.int32(np.uint64(number) & _LOW)
-    out[i, place + 1] = np.int32(np.uint64(number) >> _HALF)
+@inner(inline="always")
+def _draw_field(field, words, row, i, first, out, reals):
+    """A field of picture i, from words from ``row`` on, in the record at ``first``."""
+    value, place = uniform(words[np.uintp(row + field.row), i], field.low, field.high), np.uintp(first + field.place)
+    if field.whole:
+        out[i, place] = np.int32(value)
+    else:
+        reals[i, place] = value
 
 
-@inner
-def _set_background(words, i, decay, number, view, out, reals):
-    """A diamond-square background from eleven words; level k adds up to exp(decay (1 - k)) / 2 either way."""
-    _set_id(out, i, _BACKGROUND, number)
-    out[i, _VIEW] = view
-    for k in range(4):
-        reals[i, _CORNERS + k] = uniform(words[k, i], 0.0, 1.0)
-    amplitude = 0.5
-    for k in range(BACKGROUND_LEVELS):
-        reals[i, _AMPLITUDES + k] = amplitude
-        amplitude *= decay
-    for k in range(3):
-        reals[i, _FACTORS + k] = uniform(words[5 + k, i], _FACTOR_LOW[k], _FACTOR_HIGH[k])
-        reals[i, _OFFSETS + k] = uniform(words[8 + k, i], _OFFSET_LOW[k], _OFFSET_HIGH[k])
+@kernel
+def _fill_scenes(words, fields, levels, blurs, blur, exponentials, out, reals):
+    """All of the scenes that their words decide.
 
+    Level k of a background adds up to exp(decay (1 - k)) / 2 either way. Half of the pictures get a 3x3 Gaussian of
+    sigma U(0.5, 1); its weights along an axis are centre and side.
 
-@inner
-def _fill_exponentials(amplitudes, sigmas, decays, sides):
-    """Of all pictures at once, four or eight in a register: decays of backgrounds and side weights of blurs."""
-    for i in range(decays.size):
-        decays[i] = exponential(uniform(amplitudes[i], 0.4, 0.8))
-        sigma = uniform(sigmas[i], 0.5, 1.0)
-        sides[i] = exponential(1 / (2 * sigma * sigma))
-
-
-@inner
-def _set_blur(coin, side, blur, i, reals):
-    """Half of the pictures get a 3x3 Gaussian of sigma U(0.5, 1); its weights along an axis are centre and side."""
-    reals[i, _BLUR], reals[i, _BLUR + 1] = 1.0, 0.0
-    if blur and coin >> np.uint64(31):
+    Args:
+        words: rows of ``fields``, and in row 4 the decay.
+        fields: [n] of ``_FIELD``, what is uniform.
+        levels: of the background, 0 for none.
+        blurs: 2 rows, coin and sigma.
+        blur: whether there are blurs.
+        exponentials: float64 [2 B], scratch.
+        out: int32 [B, W], zeros.
+        reals: the same memory as float32.
+    """
+    count = out.shape[0]
+    for i in range(count):
+        sigma = uniform(blurs[1, i], 0.5, 1.0)
+        exponentials[i], exponentials[count + i] = uniform(words[4, i], 0.4, 0.8), 1 / (2 * sigma * sigma)
+    # Of all pictures at once, four or eight in a register.
+    for i in range(2 * count):
+        exponentials[i] = exponential(exponentials[i])
+    for f in range(fields.size):
+        field = fields[f]
+        for i in range(count):
+            _draw_field(field, words, 0, i, 0, out, reals)
+    for i in range(count):
+        amplitude = 0.5
+        for k in range(levels):
+            reals[i, _AMPLITUDES + k] = amplitude
+            amplitude *= exponentials[i]
+        side = exponentials[count + i] if blur and blurs[0, i] >> np.uint64(31) else 0.0
         total = 1 + 2 * side
         reals[i, _BLUR], reals[i, _BLUR + 1] = 1 / total, side / total
 
 
-# Inlined: arrays passed on have their references counted, which takes longer than a colour.
-@inner(inline="always")
-def _set_colour(words, own, i, color, first, out, reals):
-    """A colour, from three words, of the fractal at ``first``; without saturation every density has the same one."""
-    out[i, first + _VALUE] = GREY
-    if color:
-        reals[i, first + _HUE] = uniform(words[own, i], _COLOUR_LOW[0], _COLOUR_HIGH[0])
-        out[i, first + _SATURATION] = np.int32(math.floor(uniform(words[own + 1, i], _COLOUR_LOW[1], _COLOUR_HIGH[1])))
-        out[i, first + _VALUE] = np.int32(math.floor(uniform(words[own + 2, i], _COLOUR_LOW[2], _COLOUR_HIGH[2])))
-
-
-def scratch(count):
-    """What the kernels below work in, for ``count`` pictures."""
-    return np.empty(count), np.empty(count), np.empty(MAX_MAPS), alias.scratch()
-
-
 @kernel
-def fill_single(words, ids, view, num_maps, maps, size, settings, scratch, out, reals):
+def _weigh(maps, weights, reals):
+    """``weights`` float64 [B, 8] that select the maps float64 [B, 48] of the first fractals, and where these start."""
+    for i in range(maps.shape[0]):
+        a = b = c = d = volume = 0.0
+        # Backwards, to end with map 0, whose fixed point is the start.
+        for j in range(MAX_MAPS - 1, -1, -1):
+            k = 6 * j
+            a, b, c, d = maps[i, k], maps[i, k + 1], maps[i, k + 2], maps[i, k + 3]
+            volume = a * d - b * c
+            weights[i, j] = abs(volume)
+        determinant, e, f = 1.0 + volume - a - d, maps[i, 4], maps[i, 5]
+        scale = 1.0 / determinant if determinant != 0.0 else 0.0
+        reals[i, _FRACTALS + _START] = scale * ((1.0 - d) * e + b * f)
+        reals[i, _FRACTALS + _START + 1] = scale * ((1.0 - a) * f + c * e)
+
+
+def fill_single(words, ids, view, num_maps, maps, size, settings, scenes):
     """Pictures of one fractal.
 
     Args:
         words: 22 rows: background, blur, window, colour, flips, patch.
-        ids: int64 [B], of background and sequence.
+        ids: uint64 [B], of background and sequence.
         view: of the instance.
         num_maps: int64 [B].
         maps: float64 [B, 8, 6].
         size: of the canvas, pixels.
         settings: whether fractals have colours, whether there is a background, and whether half of the pictures are
             blurred.
-        scratch: from :func:`scratch`.
-        out: int32 [B, W], zeros.
-        reals: the same memory as float32.
+        scenes: [B] of ``FRACTAL_SCENE``, zeros.
     """
     color, background, blur = settings
-    decays, sides, weights, table = scratch
-    first = _FRACTALS
-    _fill_exponentials(words[4], words[12], decays, sides)
-    for i in range(ids.size):
-        out[i, _COUNT] = 1
-        if background:
-            _set_background(words, i, decays[i], ids[i], view, out, reals)
-        _set_blur(words[11, i], sides[i], blur, i, reals)
-        out[i, first + _MAPS_USED] = num_maps[i]
-        _set_id(out, i, first + _SEQUENCE, ids[i])
-        out[i, first + _FRACTAL_VIEW] = view
-        for j in range(MAX_MAPS):
-            weights[j] = abs(maps[i, j, 0] * maps[i, j, 3] - maps[i, j, 1] * maps[i, j, 2])
-            for k in range(6):
-                reals[i, first + _MAPS + 6 * j + k] = maps[i, j, k]
-        alias.fill_table(weights, num_maps[i], table, out[i, first + _SELECT :])
-        # From the fixed point of map 0.
-        a, b, c, d, e, f = maps[i, 0, 0], maps[i, 0, 1], maps[i, 0, 2], maps[i, 0, 3], maps[i, 0, 4], maps[i, 0, 5]
-        determinant = 1.0 + (a * d - b * c) - a - d
-        scale = 1.0 / determinant if determinant != 0.0 else 0.0
-        reals[i, first + _START] = scale * ((1.0 - d) * e + b * f)
-        reals[i, first + _START + 1] = scale * ((1.0 - a) * f + c * e)
-        for axis in range(2):
-            reals[i, first + _SHIFT + axis] = uniform(words[13 + axis, i], -0.2, 0.2)
-            reals[i, first + _STRETCH + axis] = uniform(words[15 + axis, i], 0.5, 2.0)
-        _set_colour(words, 17, i, color, first, out, reals)
-        out[i, first + _FLIPS], out[i, first + _PATCH] = integer(words[20, i], 0, 8), integer(words[21, i], 0, 512)
-        out[i, first + _SIDE] = size
+    out, count = as_words(scenes), len(scenes)
+    reals, halves = out.view(np.float32), ids.view(np.int32).reshape(count, 2)
+    fields, levels = _single_fields(color, background), BACKGROUND_LEVELS if background else 0
+    _fill_scenes(words, fields, levels, words[11:13], blur, np.empty(2 * count), out, reals)
+    weights = np.empty((count, MAX_MAPS))
+    _weigh(maps.reshape(count, 6 * MAX_MAPS), weights, reals)
+    alias.fill_tables(weights, num_maps, out, _FRACTALS + _SELECT)
+    if background:
+        out[:, _BACKGROUND : _BACKGROUND + 2] = halves
+        scenes["view"] = view
+    fractals = scenes["fractals"][:, 0]
+    out[:, _FRACTALS + _SEQUENCE : _FRACTALS + _SEQUENCE + 2] = halves
+    scenes["num_fractals"] = 1
+    fractals["num_maps"], fractals["view"], fractals["maps"], fractals["side"] = num_maps, view, maps, size
 
 
-@kernel
-def fill_several(words, counts, items, item_words, fractals, skies, sky_words, size, settings, scratch, out, reals):
+def fill_several(words, counts, items, item_words, fractals, skies, sky_words, size, settings, scenes):
     """Pictures of one to five fractals.
 
     Args:
         words: 38 rows: the choice of a background, blur, then of each fractal colour, flips, size and place.
         counts: int64 [B], fractals of a picture.
         items: int64 [5, B], ids of its fractals.
-        item_words: uint64 [2, 5, B], what their classes and patches are drawn from.
+        item_words: 10 rows: five that their classes, and five that their patches are drawn from.
         fractals: int32 [C, 51], what a class fixes.
         skies: int64 [B], ids of its background.
         sky_words: 11 rows, what the background draws.
         size: of the canvas, pixels.
         settings: color, background and blur, as in :func:`fill_single`.
-        scratch: from :func:`scratch`.
-        out: int32 [B, W], zeros.
-        reals: the same memory as float32.
+        scenes: [B] of ``FRACTAL_SCENE``, zeros.
     """
     color, background, blur = settings
-    decays, sides, _, _ = scratch
-    _fill_exponentials(sky_words[4], words[2], decays, sides)
-    for i in range(counts.size):
-        out[i, _COUNT] = counts[i]
-        if background:
-            _set_background(sky_words, i, decays[i], skies[i], 0, out, reals)
-        _set_blur(words[1, i], sides[i], blur, i, reals)
+    out, count = as_words(scenes), len(scenes)
+    reals = out.view(np.float32)
+    fields, levels = _scene_fields(background), BACKGROUND_LEVELS if background else 0
+    _fill_scenes(sky_words, fields, levels, words[1:3], blur, np.empty(2 * count), out, reals)
+    scenes["num_fractals"] = counts
+    if background:
+        out[:, _BACKGROUND : _BACKGROUND + 2] = skies.view(np.int32).reshape(count, 2)
+    _place_fractals(words, counts, items, item_words, fractals, _placed_fields(color), size, out, reals)
+
+
+@kernel
+def _place_fractals(words, counts, items, item_words, fractals, fields, size, out, reals):
+    """The fractals of :func:`fill_several`; ``fields`` are what is uniform in each."""
     # Fractal by fractal, so that the lines of few rows of words, 2 KiB apart, have to share a cache's sets.
-    for j in range(items.shape[0]):
+    for j in range(MAX_FRACTALS):
         first, own = _FRACTALS + j * _FRACTAL_WORDS, 3 + 7 * j
         for i in range(counts.size):
             if j >= counts[i]:
                 continue
-            label = integer(item_words[0, j, i], 0, fractals.shape[0])
+            label = integer(item_words[j, i], 0, fractals.shape[0])
             for k in range(_FRACTAL_WORDS):
                 out[i, first + k] = fractals[label, k]
-            _set_id(out, i, first + _SEQUENCE, items[j, i])
-            out[i, first + _PATCH] = integer(item_words[1, j, i], 0, 512)
+            out[i, first + _SEQUENCE] = np.int32(np.uint64(items[j, i]) & _LOW)
+            out[i, first + _SEQUENCE + 1] = np.int32(np.uint64(items[j, i]) >> _HALF)
+            out[i, first + _PATCH] = integer(item_words[MAX_FRACTALS + j, i], 0, 512)
             reals[i, first + _STRETCH] = reals[i, first + _STRETCH + 1] = 1.0
-            _set_colour(words, own, i, color, first, out, reals)
-            out[i, first + _FLIPS] = integer(words[own + 3, i], 0, 8)
+            for f in range(fields.size):
+                _draw_field(fields[f], words, own, i, first, out, reals)
             side = np.int64(uniform(words[own + 4, i], 0.15, 0.6) * size)
             out[i, first + _SIDE] = side
             out[i, first + _LEFT] = integer(words[own + 5, i], -(side // 2), size - side // 2)

@@ -18,14 +18,12 @@ _BYTE = np.uint32(255)
 
 
 @inner
-def _colour(fractal, counts, side, peak, ramp, table, hues, picture):
+def _colour(counts, side, peak, first_hue, table, hues, picture):
     """Fill ``picture`` uint32 [F * F] from ``counts`` int32 [F * F], 0 where nothing was hit.
 
-    ``ramp`` float32 is 0 .. 255; ``table`` uint32 [256] and ``hues`` uint8 [F] are scratch.
+    ``table`` uint32 [256] holds the colours of hues; ``hues`` uint8 [F] is scratch.
     """
-    offsets = _ZERO, np.float32(fractal.saturation & 255), np.float32(fractal.value & 255)
-    colour_heights(ramp, ramp.size, ramp.size, (_ONE, _ZERO, _ZERO), offsets, table)
-    largest, first_hue = np.float32(peak), fractal.hue
+    largest = np.float32(peak)
     for r in range(side):
         for c in range(side):
             density = np.float32(counts[np.uintp(r * side + c)]) / largest
@@ -35,24 +33,24 @@ def _colour(fractal, counts, side, peak, ramp, table, hues, picture):
             picture[at] = table[hues[c]] if counts[at] else np.uint32(0)
 
 
-@inner
+@inner(inline="always")
 def _paste(picture, side, left, top, scene, size):
     """Place ``picture`` uint32 [F * F] on ``scene`` uint32 [S * S]."""
-    for r in range(max(0, -top), min(side, size - top)):
-        for c in range(max(0, -left), min(side, size - left)):
+    for r in range(-top if top < 0 else 0, side if side < size - top else size - top):
+        for c in range(-left if left < 0 else 0, side if side < size - left else size - left):
             colour, at = picture[np.uintp(r * side + c)], np.uintp((top + r) * size + left + c)
             scene[at] = colour if colour else scene[at]
 
 
-@inner
+@inner(inline="always")
 def _tap(pixel, size, side):
     """Bilinear resize from size to side: first source pixel of a pixel, and the weight of the next one in 2048ths."""
-    position = max((2 * pixel + 1) * size - side, 0)
+    position = (2 * pixel + 1) * size - side
+    position = position if position > 0 else 0
     first = position // (2 * side)
     rest = position - first * (2 * side)
-    if first >= size - 1:
-        return size - 1, 0
-    return first, (rest * 2048 + side) // (2 * side)
+    inside = first < size - 1
+    return first if inside else size - 1, (rest * 2048 + side) // (2 * side) if inside else 0
 
 
 @inner(inline="always")
@@ -67,17 +65,18 @@ def _blend(shift, a, b, c, d, right, down):
 
 @inner
 def _paste_resized(picture, source, side, left, top, channels, taps, scene, size):
-    """Resize ``picture`` uint32 [F * F], F = ``source``, to ``side`` and place it; ``taps`` int32 [2, S] is scratch."""
-    next_pixel = min(1, source - 1)
-    first, last = max(0, left), min(size, left + side)
-    for c in range(first, last):
-        taps[0, c], taps[1, c] = _tap(c - left, source, side)
-    for r in range(max(0, top), min(size, top + side)):
-        y, down = _tap(r - top, source, side)
-        above, below = y * source, min(y + next_pixel, source - 1) * source
+    """Resize ``picture`` uint32 [F * F], F = ``source``, to ``side`` and place it; ``taps`` int32 [4, S] is scratch."""
+    for axis in range(2):
+        place = top if axis else left
+        for p in range(place if place > 0 else 0, place + side if place + side < size else size):
+            taps[2 * axis, p], taps[2 * axis + 1, p] = _tap(p - place, source, side)
+    first, last = left if left > 0 else 0, left + side if left + side < size else size
+    for r in range(top if top > 0 else 0, top + side if top + side < size else size):
+        y, down = np.int64(taps[2, r]), np.int64(taps[3, r])
+        above, below = y * source, (y + 1 if y + 1 < source else source - 1) * source
         for c in range(first, last):
             x, right = taps[0, c], taps[1, c]
-            beside = min(x + 1, source - 1)
+            beside = x + 1 if x + 1 < source else source - 1
             a, b = picture[np.uintp(above + x)], picture[np.uintp(above + beside)]
             p, q = picture[np.uintp(below + x)], picture[np.uintp(below + beside)]
             if a | b | p | q:
@@ -88,7 +87,7 @@ def _paste_resized(picture, source, side, left, top, channels, taps, scene, size
                     scene[np.uintp(r * size + c)] = colour
 
 
-@inner
+@inner(inline="always")
 def _copy(scene, channels, planes, begin):
     """Unpack ``scene`` uint32 [S * S] to bytes [channels, S, S] from ``planes[begin]`` on."""
     for channel in range(channels):
@@ -102,13 +101,14 @@ def _blur_row(scene, begin, size, shift, center, side, channel, rows, out):
     """Weigh the neighbours in a row: uint16 from ``rows[out]`` on, in 256ths; ``channel`` uint16 [S + 2] is scratch."""
     for c in range(size):
         channel[np.uintp(c + 1)] = np.uint16((scene[np.uintp(begin + c)] >> shift) & _BYTE)
-    channel[0], channel[size + 1] = channel[min(2, size)], channel[max(size - 1, 1)]
+    channel[0] = channel[2 if size > 1 else 1]
+    channel[size + 1] = channel[size - 1 if size > 1 else 1]
     for c in range(size):
         beside = np.uint16(channel[np.uintp(c)] + channel[np.uintp(c + 2)])
         rows[np.uintp(out + c)] = np.uint16(center * channel[np.uintp(c + 1)] + side * beside)
 
 
-@inner
+@inner(inline="always")
 def _blur(scene, size, side, channel, rows, channels, planes, begin):
     """3x3 blur of ``scene`` to bytes [channels, S, S] from ``planes[begin]`` on.
 
@@ -124,7 +124,9 @@ def _blur(scene, size, side, channel, rows, channels, planes, begin):
             if r < 0:
                 continue
             # Reflected: the row before the first is the second, the row after the last the last but one.
-            above, below = r - 1 if r > 0 else min(1, size - 1), r + 1 if r < size - 1 else max(size - 2, 0)
+            above, below = r - 1 if r > 0 else r + 1, r + 1 if r < size - 1 else r - 1
+            if size == 1:
+                above = below = r
             here, above, below = r % 3 * size, above % 3 * size, below % 3 * size
             out = begin + (plane * size + r) * size
             for c in range(size):
@@ -152,26 +154,24 @@ def draw_scenes(scenes, fractals, planes, k0, k1, chain_stream, background_strea
     side = (1 << (size - 1).bit_length()) + 1
     # Heights that no level has reached yet are read as well, and make no difference.
     heights = np.empty(side, np.float32), np.empty((side * side + 3) // 4 * 4, np.uint32), np.zeros(side**2, np.float32)
-    counts = np.empty((fractal_size, fractal_size), np.int32)
     colours = np.arange(256, dtype=np.float32), np.empty(256, np.uint32), np.empty(fractal_size, np.uint8)
     pictures = np.empty(fractal_size**2, np.uint32), np.empty(size * size, np.uint32)
     memory = (
-        *(heights, scratch(points, fractal_size), counts, counts.reshape(-1), colours, pictures),
-        *(np.empty((2, size), np.int32), np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
+        *(heights, scratch(points, fractal_size), np.empty(fractal_size**2, np.int32), colours, pictures),
+        *(np.empty((4, size), np.int32), np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
     )
     random = np.uint64(k0), np.uint64(k1), chain_stream, background_stream
     # Contiguous whatever their number, so that the kernel is compiled once.
     fractals = np.ascontiguousarray(fractals)
     systems = fractals, chain_tables(fractals.reshape(-1))
-    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, random, points, memory)
+    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, fractal_size, random, points, memory)
 
 
 @kernel
-def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory):
+def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, points, memory):
     fractals, tables = systems
     k0, k1, chain_stream, background_stream = random
-    (mean, words, heights), clouds, counts, hits, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
-    fractal_size = counts.shape[0]
+    (mean, words, heights), clouds, counts, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
     for image in range(scenes.size):
         scene = scenes[image]
         if channels == 1:
@@ -182,18 +182,24 @@ def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory
             factors = scene.factors[0], scene.factors[1], scene.factors[2]
             offsets = scene.offsets[0], scene.offsets[1], scene.offsets[2]
             colour_heights(heights, mean.size, size, factors, offsets, canvas)
-        for i in range(min(scene.num_fractals, fractals.shape[1])):
+        for i in range(fractals.shape[1]):
+            if i >= scene.num_fractals:
+                break
             fractal = fractals[image, i]
-            peak = density(fractal, tables, image * fractals.shape[1] + i, k0, k1, chain_stream, points, clouds, counts)
+            number = image * fractals.shape[1] + i
+            peak = density(fractal, tables, number, k0, k1, chain_stream, points, clouds, fractal_size, counts)
             if peak == 0:
                 continue
             if channels == 1:
                 grey = np.uint32(fractal.value & 255)
-                for j in range(hits.size):
-                    picture[j] = grey if hits[j] else np.uint32(0)
+                for j in range(counts.size):
+                    picture[j] = grey if counts[j] else np.uint32(0)
             else:
-                _colour(fractal, hits, fractal_size, peak, ramp, table, hues, picture)
-            left, top, side = np.int64(fractal.left), np.int64(fractal.top), np.int64(max(fractal.side, 1))
+                offsets = _ZERO, np.float32(fractal.saturation & 255), np.float32(fractal.value & 255)
+                colour_heights(ramp, ramp.size, ramp.size, (_ONE, _ZERO, _ZERO), offsets, table)
+                _colour(counts, fractal_size, peak, fractal.hue, table, hues, picture)
+            left, top, side = np.int64(fractal.left), np.int64(fractal.top), np.int64(fractal.side)
+            side = side if side > 1 else 1
             if fractal.side == fractal_size:
                 _paste(picture, side, left, top, canvas, size)
             else:
@@ -201,6 +207,6 @@ def _draw_scenes(scenes, systems, planes, channels, size, random, points, memory
         weight = np.int32(scene.blur[1] * _LEVELS + _HALF)
         begin = image * channels * size * size
         if weight > 0:
-            _blur(canvas, size, min(weight, 85), row, rows, channels, planes, begin)
+            _blur(canvas, size, weight if weight < 85 else 85, row, rows, channels, planes, begin)
         else:
             _copy(canvas, channels, planes, begin)

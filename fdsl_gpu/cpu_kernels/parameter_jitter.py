@@ -23,20 +23,22 @@ def scale_map(words, labels, num_maps, singular, tries, keep_sigma, maps):
         maps: float64 [B, 8, 6].
     """
     for i in range(labels.size):
-        n, values = num_maps[labels[i]], singular[labels[i]]
+        label = labels[i]
+        n = num_maps[label]
         total = 0.0
-        for j in range(MAX_MAPS):
-            total += values[j, 0] + 2 * values[j, 1]
+        for j in range(MAX_MAPS if keep_sigma else 0):
+            total += singular[label, j, 0] + 2 * singular[label, j, 1]
         for attempt in range(tries):
             chosen = integer(words[3 * attempt, i], 0, n)
+            largest = singular[label, chosen, 0]
             low, high, unit = 0.8, 1.1, 1.0
             if keep_sigma:
-                own = values[chosen, 0] + 2 * values[chosen, 1]
+                own = largest + 2 * singular[label, chosen, 1]
                 least = (5 + n) / 2
                 low, high = least - total + own, least + 0.5 - total + own
                 unit = own if own > 0 else 1.0
             factor = uniform(words[3 * attempt + 1, i], low, high) / unit
-            if factor >= 0 and factor * values[chosen, 0] <= 1.0:
+            if factor >= 0 and factor * largest <= 1.0:
                 for k in range(4 if keep_sigma else 6):
                     maps[i, chosen, k] *= factor
                 break

@@ -120,18 +120,15 @@ class AndersonFarrell(_Fractals):
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``FRACTAL_SCENE``) of labels and instances, both int64 [B], in one of their views."""
-        from fdsl_gpu.cpu_kernels.fractal_records import fill_single, scratch
+        from fdsl_gpu.cpu_kernels.fractal_records import fill_single
 
         classes = self._classes()
         ids = content_ids(labels, instances)
         words = philox.words(key, philox.INSTANCE, ids, 22 + (36 if self.jitter == "fractaldb" else 12), lane=view)
         maps = jittered(classes.maps, classes.systems, labels, words[:, 22:], self.jitter, self.jitter_strength)
         scenes = np.zeros(labels.size, FRACTAL_SCENE)
-        out = as_words(scenes)
-        fill_single(
-            *(words.T[:22], ids, view, classes.systems.num_maps.take(labels), maps, self.canvas_size),
-            *((self.color, self.background, self.blur), scratch(labels.size), out, out.view(np.float32)),
-        )
+        num_maps, settings = classes.systems.num_maps.take(labels), (self.color, self.background, self.blur)
+        fill_single(words.T[:22], ids, view, num_maps, maps, self.canvas_size, settings, scenes)
         return scenes
 
     def drawing(self) -> dict[str, Any]:
@@ -177,18 +174,16 @@ class AndersonFarrellMulti(_Fractals):
         self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int = 0
     ) -> np.ndarray:
         """Records ([B] of ``FRACTAL_SCENE``) of instances int64 [B] in one of their views; labels are all 0."""
-        from fdsl_gpu.cpu_kernels.fractal_records import fill_several, scratch
+        from fdsl_gpu.cpu_kernels.fractal_records import fill_several
 
         counts, items = _items(key, instances)
         words = philox.words(key, philox.INSTANCE, instances, 3 + 7 * MAX_FRACTALS, lane=view + 1)
         skies = _pooled(instances, words[:, 0])
         sky_words = philox.words(key, philox.INSTANCE, skies, 13)
         scenes = np.zeros(labels.size, FRACTAL_SCENE)
-        out = as_words(scenes)
         fill_several(
             *(words.T, counts, items.T, _item_words(key, items), as_words(self._classes().fractals), skies),
-            *(sky_words.T[2:], self.canvas_size, (self.color, self.background, self.blur), scratch(labels.size)),
-            *(out, out.view(np.float32)),
+            *(sky_words.T[2:], self.canvas_size, (self.color, self.background, self.blur), scenes),
         )
         return scenes
 
@@ -220,8 +215,8 @@ def _pooled(instances: NDArray[np.int64], words: philox.Uint64) -> NDArray[np.in
 
 
 def _item_words(key: philox.Key, items: NDArray[np.int64]) -> philox.Uint64:
-    """The words [2, 5, B] that decide the classes and the patches of items [B, 5]."""
-    return philox.words(key, philox.INSTANCE, items.T.reshape(-1), 2).T.reshape(2, *items.T.shape)
+    """The words [10, B] that decide five classes and five patches, of items [B, 5]."""
+    return philox.words(key, philox.INSTANCE, items.T.reshape(-1), 2).T.reshape(2 * MAX_FRACTALS, len(items))
 
 
 @dataclass(frozen=True)
