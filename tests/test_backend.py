@@ -1,6 +1,7 @@
 """The choice of twins, and what is said when the Triton twins cannot be had."""
 
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 import pytest
@@ -17,6 +18,13 @@ def test_backend_for_a_device(device: str, expected: str) -> None:
 def test_backend_for_refuses_other_devices() -> None:
     with pytest.raises(ValueError, match=r"device: received 'meta'.*'cpu' or 'cuda'"):
         backend.backend_for(torch.device("meta"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_loaded() -> Iterator[None]:
+    backend.load_kernels.cache_clear()
+    yield
+    backend.load_kernels.cache_clear()
 
 
 @pytest.mark.usefixtures("interpreter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from types import ModuleType
 from typing import Literal
 
@@ -67,6 +68,7 @@ def check_tensor(
         )
 
 
+@cache
 def load_kernels(name: str) -> ModuleType:
     """Import ``triton_kernels.<name>``.
 
