@@ -46,22 +46,22 @@ def _eight_bytes(typing_context, address):
     return types.uint64(types.uintp), generate
 
 
-@inner
-def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels):
-    """Look the bytes of ``picture`` uint8 [P, S, S] up and store them as words at ``out[start:]``."""
+@inner(inline="always")
+def write_picture(pixels, begin, planes, size, table, out, start, stride_c, stride_h, stride_w, channels):
+    """Look the bytes of a picture [P, S, S], from ``pixels[begin]``, up and store them as words at ``out[start:]``."""
     for y in range(size):
         for c in range(channels):
-            plane = min(c, picture.shape[0] - 1)
+            row = begin + (min(c, planes - 1) * size + y) * size
             at = np.uintp(start + c * stride_c + y * stride_h)
             if stride_w != 1 or size < 8:
                 for x in range(size):
-                    out[at + np.uintp(x * stride_w)] = table[c, picture[plane, y, x]]
+                    out[at + np.uintp(x * stride_w)] = table[c, pixels[np.uintp(row + x)]]
                 continue
-            row = np.uintp(picture.ctypes.data + (plane * size + y) * size)
+            source = np.uintp(pixels.ctypes.data + row)
             for x in range(0, size, 8):
                 # The last eight begin earlier and are written again.
                 left = np.uintp(min(x, size - 8))
-                word = _eight_bytes(row + left)
+                word = _eight_bytes(source + left)
                 if word == (word & _BYTE) * _ONES:
                     # Most of a picture is background: eight equal bytes are one wide store.
                     value = table[c, word & _BYTE]
@@ -94,7 +94,7 @@ def write(planes, table, out, strides, channels):
     if out.itemsize == 1 and strides[3] == 1:
         np.copyto(as_strided(out, (batch, channels, size, size), strides), planes)
     else:
-        _write(planes, table, out, *strides, channels)
+        _write(planes.reshape(-1), batch, planes.shape[1], size, table, out, *strides, channels)
 
 
 @kernel
@@ -104,6 +104,7 @@ def _grey(planes, out):
 
 
 @kernel
-def _write(planes, table, out, stride_b, stride_c, stride_h, stride_w, channels):
-    for b in range(planes.shape[0]):
-        write_picture(planes[b], planes.shape[2], table, out, b * stride_b, stride_c, stride_h, stride_w, channels)
+def _write(pixels, batch, planes, size, table, out, stride_b, stride_c, stride_h, stride_w, channels):
+    for b in range(batch):
+        begin, start = b * planes * size * size, b * stride_b
+        write_picture(pixels, begin, planes, size, table, out, start, stride_c, stride_h, stride_w, channels)
