@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from fdsl_gpu.cpu_kernels import vectors
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
-from fdsl_gpu.cpu_kernels.resample import buffers, resize_rectangle
+from fdsl_gpu.cpu_kernels.resample import buffer, resize_rectangle
 
 _BYTE = np.uint64(255)
 _ONES = np.uint64(0x0101010101010101)
@@ -24,15 +24,20 @@ _ROUND, _SHIFT = np.int32(0x8000), np.int32(16)
 
 def resize(planes, first, weights, out):
     """Planes uint8 [N, S, S] to ``out`` uint8 [N, O, O] with ``first`` int32 [O] and ``weights`` int32 [T, O]."""
-    scratch = buffers(planes.shape[1], out.shape[1])
-    _resize(planes, (first, weights.reshape(-1), weights.shape[0]), scratch, out)
+    count, in_size, out_size = len(planes), planes.shape[1], out.shape[1]
+    coefficients = first, weights.reshape(-1)
+    memory = buffer(in_size, out_size)
+    _resize(planes.reshape(-1), count, in_size, coefficients, weights.shape[0], memory, out.reshape(-1), out_size)
 
 
 @kernel
-def _resize(planes, axis, scratch, out):
-    size = planes.shape[1]
-    for n in range(planes.shape[0]):
-        resize_rectangle(planes[n], (0, 0, size, size), axis, axis, 0, scratch, out[n])
+def _resize(pixels, count, in_size, coefficients, taps, memory, out, size):
+    axis = np.int64(0), np.int64(0), taps
+    for n in range(count):
+        begin, at = n * in_size * in_size, n * size * size
+        resize_rectangle(
+            pixels, begin, in_size, in_size, in_size, coefficients, axis, axis, 0, memory, out, at, size
+        )
 
 
 @intrinsic
