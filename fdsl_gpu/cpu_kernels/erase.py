@@ -72,7 +72,7 @@ def write(
     """
     size, pixels = pictures.shape[3], pictures.reshape(-1)
     if channels == 1 and results[: len(words), 1].max() == 3:
-        _to_grey(len(words), pixels, pictures.reshape(*pictures.shape[:3], -1), tables, results)
+        _to_grey(len(words), pixels, size * size, tables, results)
     random = np.empty(size // 2 + 8, np.uint32)
     noise_law = noise, mode, stream, k0, k1
     scratch = np.empty_like(table), random, random.view(np.uint16)
@@ -80,15 +80,15 @@ def write(
 
 
 @kernel
-def _to_grey(batch, pixels, pictures, tables, results):
-    """Pictures [B, 2, 3, W * W] of three planes to their luma, the other one of the two; ``pixels``: the same, flat."""
-    area = pictures.shape[3]
+def _to_grey(batch, pixels, area, tables, results):
+    """Results of three planes to their luma, in the other one of the two pictures."""
     for b in range(batch):
-        side = results[b, 0]
+        side = np.int64(results[b, 0])
         if results[b, 1] == 3:
+            here, there = (2 * b + side) * 3 * area, (2 * b + 1 - side) * 3 * area
             for c in range(3):
-                flush(pixels, ((2 * b + side) * 3 + c) * area, area, tables, b, c)
-            luma(pictures[b, side], pictures[b, 1 - side, 0])
+                flush(pixels, here + c * area, area, tables, b, c)
+            luma(pixels, here, area, pixels, there)
             results[b, 0], results[b, 1] = 1 - side, 1
 
 

@@ -78,12 +78,14 @@ def write_picture(pixels, begin, planes, size, table, out, start, stride_c, stri
 
 
 @inner
-def luma(picture, out):
-    """Grey of three planes as Pillow's ``convert("L")``, ITU-R 601-2: uint8 [3, n] to ``out`` uint8 [n]."""
-    for i in range(out.size):
-        red, green, blue = np.int32(picture[0, i]), np.int32(picture[1, i]), np.int32(picture[2, i])
+def luma(pixels, begin, area, out, at):
+    """Grey of three planes of ``area`` pixels from ``begin`` as Pillow's ``convert("L")``, ITU-R 601-2, at ``out[at]``."""
+    for i in range(area):
+        place = np.uintp(begin + i)
+        red, green = np.int32(pixels[place]), np.int32(pixels[place + np.uintp(area)])
+        blue = np.int32(pixels[place + np.uintp(2 * area)])
         total = np.int32(_RED * red) + np.int32(_GREEN * green) + np.int32(_BLUE * blue)
-        out[i] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
+        out[np.uintp(at + i)] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
 
 
 def write(planes, table, out, strides, channels):
@@ -94,7 +96,7 @@ def write(planes, table, out, strides, channels):
     batch, _, size, _ = planes.shape
     if channels == 1 and planes.shape[1] == 3:
         grey = np.empty((batch, 1, size, size), np.uint8)
-        _grey(planes.reshape(batch, 3, size * size), grey.reshape(batch, size * size))
+        _grey(planes.reshape(-1), batch, size * size, grey.reshape(-1))
         planes = grey
     if out.itemsize == 1 and strides[3] == 1:
         np.copyto(as_strided(out, (batch, channels, size, size), strides), planes)
@@ -103,9 +105,9 @@ def write(planes, table, out, strides, channels):
 
 
 @kernel
-def _grey(planes, out):
-    for b in range(planes.shape[0]):
-        luma(planes[b], out[b])
+def _grey(pixels, batch, area, out):
+    for b in range(batch):
+        luma(pixels, 3 * b * area, area, out, b * area)
 
 
 @kernel
