@@ -84,6 +84,16 @@ def _compose(kind, level, factor, quotients, counts, tables, b, c):
     equalized = step // 2
     # The mean byte, rounded; a half goes up.
     grey = np.int32((2 * weighted + total) // (2 * total)) if kind == CONTRAST else np.int32(0)
+    # The others are of one form: bits kept and something added below a threshold, bits flipped from there.
+    kept, added, threshold, flipped = 255, 0, 256, 255
+    if kind == INVERT:
+        threshold = 0
+    elif kind == POSTERIZE:
+        kept = 0xFF00 >> min(np.int64(level), 8)
+    elif kind == SOLARIZE:
+        threshold = np.int64(level)
+    elif kind == SOLARIZE_ADD:
+        added, threshold, flipped = np.int64(level), 128, 0
     for v in range(256):
         value = v
         if kind == AUTO_CONTRAST:
@@ -92,16 +102,10 @@ def _compose(kind, level, factor, quotients, counts, tables, b, c):
             if step > 0:
                 value = min(equalized // step, 255)
             equalized += counts[4, v]
-        elif kind == INVERT:
-            value = 255 - v
-        elif kind == POSTERIZE:
-            value = v if level >= 8 else v & (0xFF00 >> level)
-        elif kind == SOLARIZE:
-            value = v if v < level else 255 - v
-        elif kind == SOLARIZE_ADD:
-            value = min(v + level, 255) if v < 128 else v
-        else:
+        elif kind == CONTRAST or kind == BRIGHTNESS:
             value = np.int64(_blend(grey, np.int32(v), factor))
+        else:
+            value = min((v & kept) + added, 255) if v < threshold else v ^ flipped
         counts[5, v] = value
     for v in range(256):
         tables[b, c, v] = counts[5, tables[b, c, v]]

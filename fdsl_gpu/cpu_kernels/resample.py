@@ -156,7 +156,12 @@ def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, d
                     weight = table + np.uintp(4 * o)
                     for x in range(0, width, _LANES):
                         _weigh(
-                            inputs + np.uintp(x), pitch, weight, np.uintp(4 * size), np.uintp(taps), output + np.uintp(x)
+                            inputs + np.uintp(x),
+                            pitch,
+                            weight,
+                            np.uintp(4 * size),
+                            np.uintp(taps),
+                            output + np.uintp(x),
                         )
                 height, source = past - low, result
                 # There are rows enough for a third transposition: a rectangle that is higher than the result comes

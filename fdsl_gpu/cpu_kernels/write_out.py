@@ -35,9 +35,7 @@ def _resize(pixels, count, in_size, coefficients, taps, memory, out, size):
     axis = np.int64(0), np.int64(0), taps
     for n in range(count):
         begin, at = n * in_size * in_size, n * size * size
-        resize_rectangle(
-            pixels, begin, in_size, in_size, in_size, coefficients, axis, axis, 0, memory, out, at, size
-        )
+        resize_rectangle(pixels, begin, in_size, in_size, in_size, coefficients, axis, axis, 0, memory, out, at, size)
 
 
 @intrinsic
