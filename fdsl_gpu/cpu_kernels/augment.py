@@ -44,7 +44,7 @@ def _blend(start, end, factor):
 def _histogram(pixels, eights, begin, end, tables, b, c, counts):
     """How often each byte occurs in ``pixels[begin:end]``, seen through its pending table; ``eights``: as uint64.
 
-    The result is ``counts[4]``; before it are four counters a byte, so that equal neighbours do not wait for one another.
+    The result is ``counts[4]``. Before it, four counters a byte, so that equal neighbours do not wait for one another.
     """
     for k in range(5):
         for v in range(256):
@@ -102,7 +102,7 @@ def _compose(kind, level, factor, quotients, counts, tables, b, c):
             if step > 0:
                 value = min(equalized // step, 255)
             equalized += counts[4, v]
-        elif kind == CONTRAST or kind == BRIGHTNESS:
+        elif kind in (CONTRAST, BRIGHTNESS):
             value = np.int64(_blend(grey, np.int32(v), factor))
         else:
             value = min((v & kept) + added, 255) if v < threshold else v ^ flipped

@@ -106,7 +106,7 @@ def vertical_first(height, width, size):
 
 @inner(inline="always")
 def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, down, flips, memory, out, at, size):
-    """A rectangle of ``high`` x ``wide`` pixels of a plane, resized to ``size`` x ``size`` at ``out[at]``, then flipped.
+    """A rectangle of ``high`` x ``wide`` pixels of a plane, resized to ``size`` squared at ``out[at]``, then flipped.
 
     The rectangle is at ``pixels[begin]``, in a plane of side ``in_size``. ``coefficients`` are flat int32 (first,
     weights); ``across`` and ``down`` say for an axis where in these its own begin, and taps: first [size] and weights
@@ -124,8 +124,7 @@ def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, d
     base = np.uintp(memory.ctypes.data)
     narrow = base + np.uintp(in_size * in_pitch)
     rows = narrow + np.uintp(size * in_pitch)
-    region = rows + np.uintp(in_size * out_pitch)
-    source = region
+    region = source = rows + np.uintp(in_size * out_pitch)
     if bottom > 0:
         # Inputs of these windows.
         top, bottom = np.int64(first[first_y + y0]), np.int64(first[first_y + y1 - 1] + taps_y)

@@ -65,7 +65,7 @@ def transpose(source, source_pitch, height, width, target, target_pitch):
                 _copy_byte(source + row * source_pitch + column, target + column * target_pitch + row)
     else:
         for x in range(0, width, _COLUMNS):
-            # The last blocks begin earlier and write some bytes again. Downwards, so that lines of the target are filled.
+            # The last blocks begin earlier and write some bytes again. Downwards, so that lines of it are filled.
             column = np.uintp(min(x, width - _COLUMNS))
             for y in range(0, height, _ROWS):
                 row = np.uintp(min(y, height - _ROWS))

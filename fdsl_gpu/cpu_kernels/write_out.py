@@ -77,7 +77,7 @@ def write_picture(pixels, begin, planes, size, table, out, start, stride_c, stri
 
 @inner
 def luma(pixels, begin, area, out, at):
-    """Grey of three planes of ``area`` pixels from ``begin`` as Pillow's ``convert("L")``, ITU-R 601-2, at ``out[at]``."""
+    """Grey of three planes of ``area`` pixels from ``begin`` as Pillow's ``convert("L")``, ITU-R 601-2."""
     for i in range(area):
         place = np.uintp(begin + i)
         red, green = np.int32(pixels[place]), np.int32(pixels[place + np.uintp(area)])
