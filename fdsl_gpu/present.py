@@ -143,12 +143,12 @@ class Presenter:
 
     def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> dict[str, Any]:
         """Tables and scratch memory of the kernels."""
-        from fdsl_gpu.cpu_kernels.resample import buffers
+        from fdsl_gpu.cpu_kernels.resample import buffer
 
         width = self.image_size
         return {
             "coefficients": tuple(tables),
-            "buffers": buffers(self.canvas_size, width),
+            "memory": buffer(self.canvas_size, width),
             "fill": np.array(self._fill, np.uint8),
             "quotients": _quotients(),
             "packed": np.zeros((width + 4) * (width + 1), np.uint32),
@@ -170,7 +170,7 @@ class Presenter:
         for start in range(0, len(images), _CPU_CHUNK):
             part = slice(start, start + _CPU_CHUNK)
             rows = records[part]
-            crop.crop(images[part], rows, a["coefficients"], a["buffers"], pictures)
+            crop.crop(images[part], rows, a["coefficients"], a["memory"], pictures)
             augment.augment(
                 rows,
                 rows.view(np.float32),

@@ -8,7 +8,6 @@ square roots, which are correctly rounded everywhere.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +18,7 @@ from fdsl_gpu.augment_parts import RandomCrop, RandomResizedCrop
 from fdsl_gpu.cpu_kernels import presentation as kernels
 from fdsl_gpu.records import PRESENTATION
 
-_BICUBIC = {"bilinear": 0, "bicubic": 1, "random": 2}
+_BILINEAR = {"bilinear": 1.0, "bicubic": 0.0, "random": 0.5}
 
 Float64 = NDArray[np.float64]
 
@@ -54,24 +53,19 @@ def draw(
     laws = _laws(recipe, canvas_size, image_size)
     ids = np.ascontiguousarray(ids, np.uint64)
     records = np.zeros(ids.size, PRESENTATION)
-    kernels.draw(*laws, key[0], key[1], philox.PRESENTATION, view, planes, ids, records)
+    kernels.draw(laws, key[0], key[1], philox.PRESENTATION, view, planes, ids, records)
     return records
 
 
-class _Laws(NamedTuple):
-    laws: np.ndarray  # [1] of LAW
-    crop_ratios: Float64  # [4, 256]
-    erased_ratios: Float64  # [4, 256]
-    normals: Float64
-
-
 @lru_cache(maxsize=64)
-def _laws(recipe: Recipe, canvas_size: int, image_size: int) -> _Laws:
+def _laws(recipe: Recipe, canvas_size: int, image_size: int) -> np.ndarray:
+    """[1] of LAW."""
     law = np.zeros(1, kernels.LAW)
     law["canvas_size"], law["image_size"] = canvas_size, image_size
+    law["bilinear"], law["normals"] = _chance(1.0), normal_table()
     law["fallback_height"] = law["fallback_width"] = canvas_size
     law["horizontal_flip"], law["vertical_flip"] = _chance(recipe.horizontal_flip), _chance(recipe.vertical_flip)
-    crop, ratio, aspect = recipe.crop, (1.0, 1.0), 1.0
+    crop = recipe.crop
     if isinstance(crop, RandomCrop):
         if canvas_size < image_size:
             raise ValueError(
@@ -80,23 +74,30 @@ def _laws(recipe: Recipe, canvas_size: int, image_size: int) -> _Laws:
             )
         law["crop"] = kernels.FIXED
     elif crop is not None:
-        law["bicubic"] = _BICUBIC[crop.interpolation]
+        law["bilinear"] = _chance(_BILINEAR[crop.interpolation])
     if isinstance(crop, RandomResizedCrop):
-        law["crop"], ratio = kernels.RESIZED, crop.ratio
-        law["area_low"], law["area_span"] = crop.scale[0], crop.scale[1] - crop.scale[0]
-        law["fallback_height"], law["fallback_width"] = _central_crop(canvas_size, ratio)
+        law["crop"] = kernels.RESIZED
+        law["cropped"] = _rectangle(canvas_size, 1, canvas_size, crop.scale, crop.ratio)
+        law["fallback_height"], law["fallback_width"] = _central_crop(canvas_size, crop.ratio)
     if recipe.rand_augment is not None:
         augment = recipe.rand_augment
         law["operations"], law["operation"] = augment.num_operations, _chance(augment.probability)
         law["magnitude"], law["magnitude_std"] = augment.magnitude, augment.magnitude_std
-        law["operation_bicubic"] = _BICUBIC[augment.interpolation]
+        law["operation_bilinear"] = _chance(_BILINEAR[augment.interpolation])
         law["grey_fill"] = len(set(augment.fill)) == 1
     if recipe.erasing is not None:
         erasing, aspect = recipe.erasing, recipe.erasing.min_aspect
+        area = erasing.min_area, erasing.max_area
         law["erasing"] = _chance(erasing.probability)
         law["min_count"], law["max_count"] = erasing.min_count, erasing.max_count
-        law["erased_low"], law["erased_span"] = erasing.min_area, erasing.max_area - erasing.min_area
-    return _Laws(law, log_uniform_table(*ratio), log_uniform_table(aspect, 1 / aspect), normal_table())
+        law["erased"] = _rectangle(image_size, 0, image_size - 1, area, (aspect, 1 / aspect))
+    return law
+
+
+def _rectangle(
+    size: int, least: int, most: int, area: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, float, float, Float64]:
+    return size, least, most, area[0], area[1] - area[0], log_uniform_table(*ratio)
 
 
 def _chance(probability: float) -> int:
@@ -145,7 +146,7 @@ def normal_table() -> Float64:
     Returns:
         float64 [1665], from 0 to exactly 1.
     """
-    z = np.arange(1665) / 256.0
+    z = np.arange(kernels.NORMALS) / 256.0
     square = z * z
     term, total = z.copy(), z.copy()
     for k in range(1, 200):

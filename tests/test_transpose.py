@@ -8,8 +8,9 @@ from fdsl_gpu.cpu_kernels.transpose import transpose
 
 
 @kernel
-def transposed(source, top, left, height, width, out):
-    transpose(source, top, left, height, width, out)
+def transposed(source, pitch, begin, height, width, out, out_pitch):
+    address = np.uintp(source.ctypes.data + begin)
+    transpose(address, np.uintp(pitch), height, width, np.uintp(out.ctypes.data), np.uintp(out_pitch))
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ def test_transpose_is_numpys(shape):
     source = plane[2 : 2 + height, 4 : 4 + width]
     for filler in (0x00, 0xFF):
         out = np.full((width + 2, height + 7), filler, np.uint8)
-        transposed(plane, 2, 4, height, width, out)
+        transposed(plane, width + 5, 2 * (width + 5) + 4, height, width, out, height + 7)
         np.testing.assert_array_equal(out[:width, :height], source.T)
         out[:width, :height] = filler
         assert (out == filler).all()

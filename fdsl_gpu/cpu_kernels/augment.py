@@ -41,38 +41,39 @@ def _blend(start, end, factor):
 
 
 @inner
-def _histogram(pixels, eights, begin, end, tables, b, c, scratch):
-    """How often each byte occurs in ``pixels[begin:end]``, seen through its pending table; ``eights``: as uint64."""
-    quarters, counts, _ = scratch
-    # Four counters a byte, so that equal neighbours do not wait for one another.
-    for v in range(256):
-        counts[v] = quarters[0, v] = quarters[1, v] = quarters[2, v] = quarters[3, v] = 0
+def _histogram(pixels, eights, begin, end, tables, b, c, counts):
+    """How often each byte occurs in ``pixels[begin:end]``, seen through its pending table; ``eights``: as uint64.
+
+    The result is ``counts[4]``. Before it, four counters a byte, so that equal neighbours do not wait for one another.
+    """
+    for k in range(5):
+        for v in range(256):
+            counts[k, v] = 0
     first = (begin + 7) >> 3
     last = max(end >> 3, first)
     for j in range(first, last):
         word = eights[np.uintp(j)]
         byte = word & _LOW_BYTE
         if word == byte * _ONES:
-            quarters[0, byte] += 8
+            counts[0, byte] += 8
         else:
             for i in range(8):
-                quarters[i & 3, (word >> np.uint64(8 * i)) & _LOW_BYTE] += 1
+                counts[i & 3, (word >> np.uint64(8 * i)) & _LOW_BYTE] += 1
     # Words at the two ends may hold bytes of other planes.
     for i in range(begin, min(8 * first, end)):
-        quarters[0, pixels[np.uintp(i)]] += 1
+        counts[0, pixels[np.uintp(i)]] += 1
     for i in range(8 * last, end):
-        quarters[0, pixels[np.uintp(i)]] += 1
+        counts[0, pixels[np.uintp(i)]] += 1
     for v in range(256):
-        counts[tables[b, c, v]] += quarters[0, v] + quarters[1, v] + quarters[2, v] + quarters[3, v]
+        counts[4, tables[b, c, v]] += counts[0, v] + counts[1, v] + counts[2, v] + counts[3, v]
 
 
 @inner
-def _compose(kind, level, factor, quotients, scratch, tables, b, c):
-    """Compose an operation by table into a pending table; those with statistics read the histogram in ``scratch``."""
-    _, counts, out = scratch
+def _compose(kind, level, factor, quotients, counts, tables, b, c):
+    """Compose an operation by table into a pending table; those with statistics read the histogram ``counts[4]``."""
     total, weighted, low, high, last = np.int64(0), np.int64(0), 255, 0, np.int64(0)
     for v in range(256):
-        count = counts[v]
+        count = counts[4, v]
         total += count
         weighted += v * count
         if count:
@@ -83,6 +84,16 @@ def _compose(kind, level, factor, quotients, scratch, tables, b, c):
     equalized = step // 2
     # The mean byte, rounded; a half goes up.
     grey = np.int32((2 * weighted + total) // (2 * total)) if kind == CONTRAST else np.int32(0)
+    # The others are of one form: bits kept and something added below a threshold, bits flipped from there.
+    kept, added, threshold, flipped = 255, 0, 256, 255
+    if kind == INVERT:
+        threshold = 0
+    elif kind == POSTERIZE:
+        kept = 0xFF00 >> min(np.int64(level), 8)
+    elif kind == SOLARIZE:
+        threshold = np.int64(level)
+    elif kind == SOLARIZE_ADD:
+        added, threshold, flipped = np.int64(level), 128, 0
     for v in range(256):
         value = v
         if kind == AUTO_CONTRAST:
@@ -90,20 +101,14 @@ def _compose(kind, level, factor, quotients, scratch, tables, b, c):
         elif kind == EQUALIZE:
             if step > 0:
                 value = min(equalized // step, 255)
-            equalized += counts[v]
-        elif kind == INVERT:
-            value = 255 - v
-        elif kind == POSTERIZE:
-            value = v if level >= 8 else v & (0xFF00 >> level)
-        elif kind == SOLARIZE:
-            value = v if v < level else 255 - v
-        elif kind == SOLARIZE_ADD:
-            value = min(v + level, 255) if v < 128 else v
-        else:
+            equalized += counts[4, v]
+        elif kind in (CONTRAST, BRIGHTNESS):
             value = np.int64(_blend(grey, np.int32(v), factor))
-        out[v] = value
+        else:
+            value = min((v & kept) + added, 255) if v < threshold else v ^ flipped
+        counts[5, v] = value
     for v in range(256):
-        tables[b, c, v] = out[tables[b, c, v]]
+        tables[b, c, v] = counts[5, tables[b, c, v]]
 
 
 @inner
@@ -169,16 +174,16 @@ def augment(words, reals, slots, planes, fill, quotients, packed, pictures, tabl
         results: int32 [>= B, 2]: which of the two pictures is the result, and its planes.
     """
     size = math.isqrt(pictures.shape[3])
-    histograms = np.empty((4, 256), np.int64), np.zeros(256, np.int64), np.empty(256, np.uint8)
+    histograms = np.zeros((6, 256), np.int64)
     pixels = pictures.reshape(-1)
-    memory = pictures, pixels, pixels[: pixels.size & -8].view(np.uint64)
+    memory = pixels, pixels[: pixels.size & -8].view(np.uint64)
     scratch = histograms, packed, maps.scratch(size)
     _augment(words, reals, slots, planes, size, fill, quotients, scratch, memory, tables, results)
 
 
 @kernel
 def _augment(words, reals, slots, planes, size, fill, quotients, scratch, memory, tables, results):
-    pictures, pixels, eights = memory
+    pixels, eights = memory
     histograms, packed, rows = scratch
     area = size * size
     for b in range(words.shape[0]):
@@ -198,7 +203,7 @@ def _augment(words, reals, slots, planes, size, fill, quotients, scratch, memory
                 for c in range(count):
                     flush(pixels, here + c * area, area, tables, b, c)
             if together or kind == COLOR:
-                luma(pictures[b, side], pictures[b, 1 - side, 0])
+                luma(pixels, here, area, pixels, there)
             if kind == COLOR:
                 _color(pixels, here, area, there, factor)
             elif kind == SHARPNESS:

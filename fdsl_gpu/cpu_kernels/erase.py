@@ -70,64 +70,64 @@ def write(
         strides: words between images, channels, rows and pixels.
         channels: 1 or 3.
     """
-    size = pictures.shape[3]
-    flat = pictures.reshape(*pictures.shape[:3], -1)
-    grey = np.empty((1, size, size), np.uint8)
+    size, pixels = pictures.shape[3], pictures.reshape(-1)
+    if channels == 1 and results[: len(words), 1].max() == 3:
+        _to_grey(len(words), pixels, size * size, tables, results)
     random = np.empty(size // 2 + 8, np.uint32)
-    scratch = np.empty_like(table), grey, grey.reshape(-1), random, random.view(np.uint16)
-    memory = pictures, flat, pictures.reshape(-1)
     noise_law = noise, mode, stream, k0, k1
-    _write_all(words, memory, tables, results, table, noise_law, out, start, strides, channels, scratch)
+    scratch = np.empty_like(table), random, random.view(np.uint16)
+    _write_all(words, pixels, size, tables, results, table, noise_law, out, start, strides, channels, scratch)
 
 
 @kernel
-def _write_all(words, memory, tables, results, table, noise_law, out, start, strides, channels, scratch):
-    pictures, flat, pixels = memory
-    written, grey, line, random, halves = scratch
+def _to_grey(batch, pixels, area, tables, results):
+    """Results of three planes to their luma, in the other one of the two pictures."""
+    for b in range(batch):
+        side = np.int64(results[b, 0])
+        if results[b, 1] == 3:
+            here, there = (2 * b + side) * 3 * area, (2 * b + 1 - side) * 3 * area
+            for c in range(3):
+                flush(pixels, here + c * area, area, tables, b, c)
+            luma(pixels, here, area, pixels, there)
+            results[b, 0], results[b, 1] = 1 - side, 1
+
+
+@kernel
+def _write_all(words, pixels, size, tables, results, table, noise_law, out, start, strides, channels, scratch):
+    written, random, halves = scratch
     noise, mode, stream, k0, k1 = noise_law
     key0, key1 = np.uint64(k0), np.uint64(k1)
     stride_b, stride_c, stride_h, stride_w = strides
-    size = pictures.shape[3]
     for b in range(words.shape[0]):
-        side, planes = np.int64(results[b, 0]), np.int64(results[b, 1])
-        picture = pictures[b, side, :planes]
-        if planes > channels:
-            for c in range(planes):
-                flush(pixels, ((2 * b + side) * 3 + c) * size * size, size * size, tables, b, c)
-            luma(flat[b, side], line)
-            picture = grey
+        planes, at = np.int64(results[b, 1]), start + b * stride_b
         # The pending table and the one of the batch, taken together.
         for c in range(channels):
             for v in range(256):
                 written[c, v] = table[c, tables[b, min(c, planes - 1), v]]
-        at = start + b * stride_b
-        write_picture(picture, size, written, out, at, stride_c, stride_h, stride_w, channels)
+        begin = (2 * b + np.int64(results[b, 0])) * 3 * size * size
+        write_picture(pixels, begin, planes, size, written, out, at, stride_c, stride_h, stride_w, channels)
         c2 = np.uint64(words[b, _NOISE_LOW]) & _WORD
         c3 = (np.uint64(words[b, _NOISE_HIGH]) & _WORD) | np.uint64(stream) << np.uint64(24)
         for e in range(min(words[b, _COUNT], MAX_ERASURES)):
             record = _ERASURES + 4 * e
-            top, left, height, width = (
-                np.int64(words[b, record]),
-                np.int64(words[b, record + 1]),
-                np.int64(words[b, record + 2]),
-                np.int64(words[b, record + 3]),
-            )
+            top, left = np.int64(words[b, record]), np.int64(words[b, record + 1])
+            height, width = np.int64(words[b, record + 2]), np.int64(words[b, record + 3])
             for c in range(channels):
                 c1 = (np.uint64(c) + (np.uint64(words[b, _VIEW]) << np.uint64(8))) & _WORD
                 law = min(c, noise.shape[0] - 1)
-                value = noise[law, 0]
-                if mode == RAND:
-                    _random(np.int64(0), np.int64(1), c1, c2, c3, key0, key1, random)
-                    value = noise[law, halves[e]]
+                first, blocks, shift = np.int64(0), np.int64(1), np.uintp(0)
+                if mode != PIXEL:
+                    # One number for all pixels.
+                    _random(first, blocks, c1, c2, c3, key0, key1, random)
+                    number = halves[e] if mode == RAND else np.uint16(0)
+                    for x in range(width):
+                        halves[x] = number
                 for y in range(top, top + height):
-                    target = np.uintp(at + c * stride_c + y * stride_h + left * stride_w)
                     if mode == PIXEL:
-                        first = y * size + left
-                        block = first >> 3
-                        _random(block, ((first + width + 7) >> 3) - block, c1, c2, c3, key0, key1, random)
-                        shift = np.uintp(first & 7)
-                        for x in range(width):
-                            out[target + np.uintp(x * stride_w)] = noise[law, halves[shift + np.uintp(x)]]
-                    else:
-                        for x in range(width):
-                            out[target + np.uintp(x * stride_w)] = value
+                        pixel = y * size + left
+                        first = pixel >> 3
+                        blocks, shift = ((pixel + width + 7) >> 3) - first, np.uintp(pixel & 7)
+                        _random(first, blocks, c1, c2, c3, key0, key1, random)
+                    target = np.uintp(at + c * stride_c + y * stride_h + left * stride_w)
+                    for x in range(width):
+                        out[target + np.uintp(x * stride_w)] = noise[law, halves[shift + np.uintp(x)]]

@@ -55,69 +55,47 @@ def _weigh(typing_context, source, pitch, weights, stride, taps, out):
 
 
 @inner
-def _pass(source, length, axis, out):
-    """One pass along the first axis; the first row of ``source`` is the first input of the first window.
+def _content(pixels, begin, pitch, height, width, used):
+    """What differs from the first byte of a rectangle: (top, bottom, left, right) in it; bottom is 0 if nothing does.
 
-    ``axis`` is (first, weights, taps, begin, end, reverse): outputs ``begin .. end`` are made, in ``reverse`` order if
-    so. ``length`` bytes of each are made, and more up to a whole vector.
+    The rectangle is at ``pixels[begin]``, its rows ``pitch`` apart; ``used`` is scratch of ``width`` bytes.
     """
-    first, weights, taps, begin, end, reverse = axis
-    pitch, stride = np.uintp(source.strides[0]), np.uintp(4 * first.size)
-    for o in range(begin, end):
-        inputs = np.uintp(source.ctypes.data) + np.uintp(first[o] - first[begin]) * pitch
-        output = np.uintp(out.ctypes.data + (end - 1 - o if reverse else o - begin) * out.strides[0])
-        for x in range(0, length, _LANES):
-            at = np.uintp(x)
-            _weigh(inputs + at, pitch, np.uintp(weights.ctypes.data + 4 * o), stride, np.uintp(taps), output + at)
-
-
-@inner
-def _content(plane, rectangle, used):
-    """What differs from the first byte of a rectangle: (top, bottom, left, right) in it; all zero if nothing does."""
-    y, x, height, width = rectangle
-    background = plane[y, x]
+    background = pixels[begin]
     for i in range(width):
         used[i] = 0
-    top, bottom, left, right = height, 0, 0, width
+    top, bottom, left, right = height, np.int64(0), np.int64(0), width
     for row in range(height):
         different = np.uint8(0)
         for i in range(width):
-            difference = np.uint8(plane[np.uintp(y + row), np.uintp(x + i)] ^ background)
+            difference = np.uint8(pixels[np.uintp(begin + row * pitch + i)] ^ background)
             used[i] = np.uint8(used[i] | difference)
             different = np.uint8(different | difference)
         if different:
             top, bottom = min(top, row), row + 1
-    if bottom == 0:
-        return 0, 0, 0, 0
-    while not used[left]:
-        left += 1
-    while not used[right - 1]:
-        right -= 1
+    if bottom > 0:
+        while not used[left]:
+            left += 1
+        while not used[right - 1]:
+            right -= 1
     return top, bottom, left, right
 
 
 @inner
-def _windows(axis, begin, end):
-    """The outputs (low, high) whose windows meet the inputs begin .. end; ``first`` does not decrease."""
-    first, _, taps = axis
+def _windows(first, at, taps, size, begin, end):
+    """The outputs (low, high) whose windows meet the inputs begin .. end; ``first[at:]`` does not decrease."""
     low = 0
-    while low < first.size - 1 and first[low] + taps <= begin:
+    while low < size - 1 and first[at + low] + taps <= begin:
         low += 1
     high = low
-    while high < first.size and first[high] < end:
+    while high < size and first[at + high] < end:
         high += 1
     return low, high
 
 
-def buffers(in_size, out_size):
+def buffer(in_size, out_size):
     """Scratch memory of :func:`resize_rectangle`, for rectangles of planes of side ``in_size``."""
     in_pitch, out_pitch = -(-in_size // _LANES) * _LANES, -(-out_size // _LANES) * _LANES
-    used = np.empty(in_size, np.uint8)
-    columns = np.empty((in_size, in_pitch), np.uint8)
-    narrow = np.empty((out_size, in_pitch), np.uint8)
-    rows = np.empty((in_size, out_pitch), np.uint8)
-    region = np.empty((out_size, out_pitch), np.uint8)
-    return used, columns, narrow, rows, region
+    return np.empty((in_size + out_size) * (in_pitch + out_pitch), np.uint8)
 
 
 @inner(forceinline=True)
@@ -127,45 +105,74 @@ def vertical_first(height, width, size):
 
 
 @inner(inline="always")
-def resize_rectangle(plane, rectangle, horizontal, vertical, flips, scratch, out):
-    """A rectangle (top, left, height, width) of a plane, resized to ``out`` uint8 [O, O], then flipped.
+def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, down, flips, memory, out, at, size):
+    """A rectangle of ``high`` x ``wide`` pixels of a plane, resized to ``size`` squared at ``out[at]``, then flipped.
 
-    ``horizontal`` and ``vertical`` are (first int32 [O], weights int32 [taps * O], tap-major, taps); bit 0 of ``flips``
-    exchanges left and right, bit 1 top and bottom; ``scratch`` is from :func:`buffers`.
+    The rectangle is at ``pixels[begin]``, in a plane of side ``in_size``. ``coefficients`` are flat int32 (first,
+    weights); ``across`` and ``down`` say for an axis where in these its own begin, and taps: first [size] and weights
+    [taps, size]. Bit 0 of ``flips`` exchanges left and right, bit 1 top and bottom; ``memory`` is from :func:`buffer`.
     """
-    used, columns, narrow, rows, region = scratch
-    size, origin, result = out.shape[0], np.int64(0), region
-    y, x, high, wide = rectangle
-    background = plane[y, x]
-    top, bottom, left, right = _content(plane, rectangle, used)
-    y0, y1 = _windows(vertical, top, bottom)
-    x0, x1 = _windows(horizontal, left, right)
-    height, width = y1 - y0, x1 - x0
-    if height > 0:
+    first, weights = coefficients
+    first_x, weights_x, taps_x = across
+    first_y, weights_y, taps_y = down
+    background = pixels[begin]
+    top, bottom, left, right = _content(pixels, begin, in_size, high, wide, memory)
+    y0, y1 = _windows(first, first_y, taps_y, size, top, bottom)
+    x0, x1 = _windows(first, first_x, taps_x, size, left, right)
+    # Of the content, of what a pass makes of it, and the same transposed for the other pass.
+    in_pitch, out_pitch = -(-in_size // _LANES) * _LANES, -(-size // _LANES) * _LANES
+    base = np.uintp(memory.ctypes.data)
+    narrow = base + np.uintp(in_size * in_pitch)
+    rows = narrow + np.uintp(size * in_pitch)
+    region = source = rows + np.uintp(in_size * out_pitch)
+    if bottom > 0:
         # Inputs of these windows.
-        top, bottom = y + vertical[0][y0], y + vertical[0][y1 - 1] + vertical[2]
-        left, right = x + horizontal[0][x0], x + horizontal[0][x1 - 1] + horizontal[2]
-        across, down = (*horizontal, x0, x1, flips & 1), (*vertical, y0, y1, flips & 2)
+        top, bottom = np.int64(first[first_y + y0]), np.int64(first[first_y + y1 - 1] + taps_y)
+        left, right = np.int64(first[first_x + x0]), np.int64(first[first_x + x1 - 1] + taps_x)
+        height, width = bottom - top, right - left
+        source, source_pitch = np.uintp(pixels.ctypes.data + begin + top * in_size + left), np.uintp(in_size)
+        target, result, pitch = base, narrow, np.uintp(in_pitch)
         downwards = vertical_first(high, wide, size)
-        if downwards:
-            for row in range(top, bottom):
-                for column in range(left, right):
-                    columns[row - top, column - left] = plane[row, column]
-            one, two, count, length = down, across, height, right - left
-        else:
-            transpose(plane, top, left, bottom - top, right - left, columns)
-            one, two, count, length = across, down, width, bottom - top
-        _pass(columns, length, one, narrow)
-        transpose(narrow, origin, origin, count, length, rows)
-        _pass(rows, count, two, region)
-        if downwards:
-            # There are rows enough: a rectangle that is higher than the result comes from a plane that is larger.
-            transpose(region, origin, origin, width, height, rows)
-            result = rows
+        for step in range(3 if downwards else 2):
+            if downwards and step == 0:
+                for row in range(height):
+                    for column in range(width):
+                        byte = pixels[np.uintp(begin + (top + row) * in_size + left + column)]
+                        memory[np.uintp(row * in_pitch + column)] = byte
+            else:
+                transpose(source, source_pitch, height, width, target, pitch)
+                height, width = width, height
+            source, source_pitch = target, pitch
+            if step < 2:
+                vertical = downwards == (step == 0)
+                axis, taps = (first_y, taps_y) if vertical else (first_x, taps_x)
+                low, past = (y0, y1) if vertical else (x0, x1)
+                table = np.uintp(weights.ctypes.data + 4 * (weights_y if vertical else weights_x))
+                reverse = flips & 2 if vertical else flips & 1
+                for o in range(low, past):
+                    inputs = source + np.uintp(first[axis + o] - first[axis + low]) * pitch
+                    output = result + np.uintp(past - 1 - o if reverse else o - low) * pitch
+                    weight = table + np.uintp(4 * o)
+                    for x in range(0, width, _LANES):
+                        _weigh(
+                            inputs + np.uintp(x),
+                            pitch,
+                            weight,
+                            np.uintp(4 * size),
+                            np.uintp(taps),
+                            output + np.uintp(x),
+                        )
+                height, source = past - low, result
+                # There are rows enough for a third transposition: a rectangle that is higher than the result comes
+                # from a plane that is larger.
+                target, result, pitch = rows, region, np.uintp(out_pitch)
+    else:
+        y1, x1 = y0, x0
     top, left = size - y1 if flips & 2 else y0, size - x1 if flips & 1 else x0
-    for row in range(size):
-        for column in range(size):
-            out[row, column] = background
-    for row in range(height):
-        for column in range(width):
-            out[np.uintp(top + row), np.uintp(left + column)] = result[row, column]
+    for i in range(size * size):
+        out[np.uintp(at + i)] = background
+    place = source - base
+    for row in range(y1 - y0):
+        for column in range(x1 - x0):
+            byte = memory[place + np.uintp(row * out_pitch + column)]
+            out[np.uintp(at + (top + row) * size + left + column)] = byte

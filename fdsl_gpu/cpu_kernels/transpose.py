@@ -43,21 +43,31 @@ def _transpose_block(typing_context, source, source_pitch, target, target_pitch)
     return types.void(types.uintp, types.uintp, types.uintp, types.uintp), generate
 
 
+@intrinsic
+def _copy_byte(typing_context, source, target):
+    """Copy a byte from an address to another."""
+
+    def generate(context, builder, signature, arguments):
+        source, target = arguments
+        vectors.store(builder, vectors.load(builder, source, 0, vectors.BYTE, 1), target, 0)
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp), generate
+
+
 @inner
-def transpose(source, top, left, height, width, out):
-    """A rectangle of a plane to ``out`` uint8 [>= W, >= H]; the bytes of a row of either are neighbours."""
+def transpose(source, source_pitch, height, width, target, target_pitch):
+    """Transpose a plane of bytes at an address to another; addresses and pitches are uintp, sides int64."""
     if height < _ROWS or width < _COLUMNS:
         for y in range(height):
             for x in range(width):
-                out[x, y] = source[top + y, left + x]
-        return
-    source_pitch, target_pitch = np.uintp(source.strides[0]), np.uintp(out.strides[0])
-    begin = np.uintp(source.ctypes.data) + np.uintp(top) * source_pitch + np.uintp(left)
-    for x in range(0, width, _COLUMNS):
-        # The last blocks begin earlier and write some bytes again. Downwards, so that lines of ``out`` are filled.
-        column = np.uintp(min(x, width - _COLUMNS))
-        for y in range(0, height, _ROWS):
-            row = np.uintp(min(y, height - _ROWS))
-            from_ = begin + row * source_pitch + column
-            to = np.uintp(out.ctypes.data) + column * target_pitch + row
-            _transpose_block(from_, source_pitch, to, target_pitch)
+                row, column = np.uintp(y), np.uintp(x)
+                _copy_byte(source + row * source_pitch + column, target + column * target_pitch + row)
+    else:
+        for x in range(0, width, _COLUMNS):
+            # The last blocks begin earlier and write some bytes again. Downwards, so that lines of it are filled.
+            column = np.uintp(min(x, width - _COLUMNS))
+            for y in range(0, height, _ROWS):
+                row = np.uintp(min(y, height - _ROWS))
+                from_, to = source + row * source_pitch + column, target + column * target_pitch + row
+                _transpose_block(from_, source_pitch, to, target_pitch)

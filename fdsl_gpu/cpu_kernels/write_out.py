@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from fdsl_gpu.cpu_kernels import vectors
 from fdsl_gpu.cpu_kernels.jit import inner, kernel
-from fdsl_gpu.cpu_kernels.resample import buffers, resize_rectangle
+from fdsl_gpu.cpu_kernels.resample import buffer, resize_rectangle
 
 _BYTE = np.uint64(255)
 _ONES = np.uint64(0x0101010101010101)
@@ -24,15 +24,18 @@ _ROUND, _SHIFT = np.int32(0x8000), np.int32(16)
 
 def resize(planes, first, weights, out):
     """Planes uint8 [N, S, S] to ``out`` uint8 [N, O, O] with ``first`` int32 [O] and ``weights`` int32 [T, O]."""
-    scratch = buffers(planes.shape[1], out.shape[1])
-    _resize(planes, (first, weights.reshape(-1), weights.shape[0]), scratch, out)
+    count, in_size, out_size = len(planes), planes.shape[1], out.shape[1]
+    coefficients = first, weights.reshape(-1)
+    memory = buffer(in_size, out_size)
+    _resize(planes.reshape(-1), count, in_size, coefficients, weights.shape[0], memory, out.reshape(-1), out_size)
 
 
 @kernel
-def _resize(planes, axis, scratch, out):
-    size = planes.shape[1]
-    for n in range(planes.shape[0]):
-        resize_rectangle(planes[n], (0, 0, size, size), axis, axis, 0, scratch, out[n])
+def _resize(pixels, count, in_size, coefficients, taps, memory, out, size):
+    axis = np.int64(0), np.int64(0), taps
+    for n in range(count):
+        begin, at = n * in_size * in_size, n * size * size
+        resize_rectangle(pixels, begin, in_size, in_size, in_size, coefficients, axis, axis, 0, memory, out, at, size)
 
 
 @intrinsic
@@ -46,22 +49,22 @@ def _eight_bytes(typing_context, address):
     return types.uint64(types.uintp), generate
 
 
-@inner
-def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w, channels):
-    """Look the bytes of ``picture`` uint8 [P, S, S] up and store them as words at ``out[start:]``."""
+@inner(inline="always")
+def write_picture(pixels, begin, planes, size, table, out, start, stride_c, stride_h, stride_w, channels):
+    """Look the bytes of a picture [P, S, S], from ``pixels[begin]``, up and store them as words at ``out[start:]``."""
     for y in range(size):
         for c in range(channels):
-            plane = min(c, picture.shape[0] - 1)
+            row = begin + (min(c, planes - 1) * size + y) * size
             at = np.uintp(start + c * stride_c + y * stride_h)
             if stride_w != 1 or size < 8:
                 for x in range(size):
-                    out[at + np.uintp(x * stride_w)] = table[c, picture[plane, y, x]]
+                    out[at + np.uintp(x * stride_w)] = table[c, pixels[np.uintp(row + x)]]
                 continue
-            row = np.uintp(picture.ctypes.data + (plane * size + y) * size)
+            source = np.uintp(pixels.ctypes.data + row)
             for x in range(0, size, 8):
                 # The last eight begin earlier and are written again.
                 left = np.uintp(min(x, size - 8))
-                word = _eight_bytes(row + left)
+                word = _eight_bytes(source + left)
                 if word == (word & _BYTE) * _ONES:
                     # Most of a picture is background: eight equal bytes are one wide store.
                     value = table[c, word & _BYTE]
@@ -73,12 +76,14 @@ def write_picture(picture, size, table, out, start, stride_c, stride_h, stride_w
 
 
 @inner
-def luma(picture, out):
-    """Grey of three planes as Pillow's ``convert("L")``, ITU-R 601-2: uint8 [3, n] to ``out`` uint8 [n]."""
-    for i in range(out.size):
-        red, green, blue = np.int32(picture[0, i]), np.int32(picture[1, i]), np.int32(picture[2, i])
+def luma(pixels, begin, area, out, at):
+    """Grey of three planes of ``area`` pixels from ``begin`` as Pillow's ``convert("L")``, ITU-R 601-2."""
+    for i in range(area):
+        place = np.uintp(begin + i)
+        red, green = np.int32(pixels[place]), np.int32(pixels[place + np.uintp(area)])
+        blue = np.int32(pixels[place + np.uintp(2 * area)])
         total = np.int32(_RED * red) + np.int32(_GREEN * green) + np.int32(_BLUE * blue)
-        out[i] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
+        out[np.uintp(at + i)] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
 
 
 def write(planes, table, out, strides, channels):
@@ -89,21 +94,22 @@ def write(planes, table, out, strides, channels):
     batch, _, size, _ = planes.shape
     if channels == 1 and planes.shape[1] == 3:
         grey = np.empty((batch, 1, size, size), np.uint8)
-        _grey(planes.reshape(batch, 3, size * size), grey.reshape(batch, size * size))
+        _grey(planes.reshape(-1), batch, size * size, grey.reshape(-1))
         planes = grey
     if out.itemsize == 1 and strides[3] == 1:
         np.copyto(as_strided(out, (batch, channels, size, size), strides), planes)
     else:
-        _write(planes, table, out, *strides, channels)
+        _write(planes.reshape(-1), batch, planes.shape[1], size, table, out, *strides, channels)
 
 
 @kernel
-def _grey(planes, out):
-    for b in range(planes.shape[0]):
-        luma(planes[b], out[b])
+def _grey(pixels, batch, area, out):
+    for b in range(batch):
+        luma(pixels, 3 * b * area, area, out, b * area)
 
 
 @kernel
-def _write(planes, table, out, stride_b, stride_c, stride_h, stride_w, channels):
-    for b in range(planes.shape[0]):
-        write_picture(planes[b], planes.shape[2], table, out, b * stride_b, stride_c, stride_h, stride_w, channels)
+def _write(pixels, batch, planes, size, table, out, stride_b, stride_c, stride_h, stride_w, channels):
+    for b in range(batch):
+        begin, start = b * planes * size * size, b * stride_b
+        write_picture(pixels, begin, planes, size, table, out, start, stride_c, stride_h, stride_w, channels)
