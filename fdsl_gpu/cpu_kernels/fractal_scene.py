@@ -156,22 +156,25 @@ def draw_scenes(scenes, fractals, planes, k0, k1, chain_stream, background_strea
     heights = np.empty(side, np.float32), np.empty((side * side + 3) // 4 * 4, np.uint32), np.zeros(side**2, np.float32)
     colours = np.arange(256, dtype=np.float32), np.empty(256, np.uint32), np.empty(fractal_size, np.uint8)
     pictures = np.empty(fractal_size**2, np.uint32), np.empty(size * size, np.uint32)
-    memory = (
-        *(heights, scratch(points, fractal_size), np.empty(fractal_size**2, np.int32), colours, pictures),
-        *(np.empty((4, size), np.int32), np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
-    )
-    random = np.uint64(k0), np.uint64(k1), chain_stream, background_stream
     # Contiguous whatever their number, so that the kernel is compiled once.
     fractals = np.ascontiguousarray(fractals)
+    resized = fractals.shape[1] > 1 or bool((fractals["side"] != fractal_size).any())
+    # None leaves out of the kernel what resizes: a single fractal has the size of the picture.
+    taps = np.empty((4, size), np.int32) if resized else None
+    memory = (
+        *(heights, scratch(points, fractal_size), np.empty(fractal_size**2, np.int32), colours, pictures),
+        *(np.empty(size + 2, np.uint16), np.empty(3 * size, np.uint16)),
+    )
+    random = np.uint64(k0), np.uint64(k1), chain_stream, background_stream
     systems = fractals, chain_tables(fractals.reshape(-1))
-    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, fractal_size, random, points, memory)
+    _draw_scenes(scenes, systems, planes.reshape(-1), channels, size, fractal_size, random, points, taps, memory)
 
 
 @kernel
-def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, points, memory):
+def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, points, taps, memory):
     fractals, tables = systems
     k0, k1, chain_stream, background_stream = random
-    (mean, words, heights), clouds, counts, (ramp, table, hues), (picture, canvas), taps, row, rows = memory
+    (mean, words, heights), clouds, counts, (ramp, table, hues), (picture, canvas), row, rows = memory
     for image in range(scenes.size):
         scene = scenes[image]
         if channels == 1:
@@ -200,7 +203,9 @@ def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, 
                 _colour(counts, fractal_size, peak, fractal.hue, table, hues, picture)
             left, top, side = np.int64(fractal.left), np.int64(fractal.top), np.int64(fractal.side)
             side = side if side > 1 else 1
-            if fractal.side == fractal_size:
+            if taps is None:
+                _paste(picture, side, left, top, canvas, size)
+            elif fractal.side == fractal_size:
                 _paste(picture, side, left, top, canvas, size)
             else:
                 _paste_resized(picture, fractal_size, side, left, top, channels, taps, canvas, size)
