@@ -12,27 +12,28 @@ float32 in the stated order, no fused operations (launch with enable_fp_fusion=F
 import triton
 import triton.language as tl
 
+from triton_kernels.constants import Constant
 from triton_kernels.philox import philox4x32
 
 # Word offsets in a record (``fdsl_gpu.records.CONTOURS``).
-WORDS = tl.constexpr(20)
-VERTICES = tl.constexpr(0)
-LINES = tl.constexpr(1)
-SEQUENCE_LOW = tl.constexpr(2)
-SEQUENCE_HIGH = tl.constexpr(3)
-GREY_LEVELS = tl.constexpr(4)
-WAVE_1 = tl.constexpr(5)
-WAVE_2 = tl.constexpr(6)
-WAVE = tl.constexpr(7)
-RADIUS_X = tl.constexpr(8)
-RADIUS_Y = tl.constexpr(9)
-CENTER_X = tl.constexpr(10)
-CENTER_Y = tl.constexpr(11)
-STEP = tl.constexpr(12)
-NOISE = tl.constexpr(13)
-CATEGORY = tl.constexpr(14)
-MAGNIFY_X = tl.constexpr(15)
-MAGNIFY_Y = tl.constexpr(16)
+WORDS = Constant(20)
+VERTICES = Constant(0)
+LINES = Constant(1)
+SEQUENCE_LOW = Constant(2)
+SEQUENCE_HIGH = Constant(3)
+GREY_LEVELS = Constant(4)
+WAVE_1 = Constant(5)
+WAVE_2 = Constant(6)
+WAVE = Constant(7)
+RADIUS_X = Constant(8)
+RADIUS_Y = Constant(9)
+CENTER_X = Constant(10)
+CENTER_Y = Constant(11)
+STEP = Constant(12)
+NOISE = Constant(13)
+CATEGORY = Constant(14)
+MAGNIFY_X = Constant(15)
+MAGNIFY_Y = Constant(16)
 
 
 @triton.jit

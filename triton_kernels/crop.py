@@ -14,16 +14,18 @@ The CPU twin is ``fdsl_gpu/cpu_kernels/crop.py``.
 import triton
 import triton.language as tl
 
+from triton_kernels.constants import Constant
+
 NUM_WARPS = 4
 
 # Word offsets in a record of 76 words.
-RECORD_WORDS = tl.constexpr(76)
-TOP = tl.constexpr(0)
-LEFT = tl.constexpr(1)
-HEIGHT = tl.constexpr(2)
-WIDTH = tl.constexpr(3)
-BICUBIC = tl.constexpr(4)
-FLIPS = tl.constexpr(5)
+RECORD_WORDS = Constant(76)
+TOP = Constant(0)
+LEFT = Constant(1)
+HEIGHT = Constant(2)
+WIDTH = Constant(3)
+BICUBIC = Constant(4)
+FLIPS = Constant(5)
 
 
 def first_tiles(in_size: int, out_size: int) -> tuple[dict[str, int], int]:

@@ -32,6 +32,7 @@ Source: Kataoka et al., "Pre-training without Natural Images", ACCV 2020, and it
 import triton
 import triton.language as tl
 
+from triton_kernels.constants import Constant
 from triton_kernels.philox import philox4x32
 
 LANES = 256
@@ -40,20 +41,20 @@ LANE_BLOCK = 64
 PIXEL_GROUPS = 64
 
 # Word offsets in a record of 68 words.
-RECORD_WORDS = tl.constexpr(68)
-NUM_MAPS = tl.constexpr(0)
-PATTERN_LOW = tl.constexpr(1)
-PATTERN_HIGH = tl.constexpr(2)
-VIEW = tl.constexpr(3)
-MIRROR = tl.constexpr(4)
-SELECT = tl.constexpr(8)
-MAPS = tl.constexpr(16)
-LOW = tl.constexpr(64)
-SCALE = tl.constexpr(66)
+RECORD_WORDS = Constant(68)
+NUM_MAPS = Constant(0)
+PATTERN_LOW = Constant(1)
+PATTERN_HIGH = Constant(2)
+VIEW = Constant(3)
+MIRROR = Constant(4)
+SELECT = Constant(8)
+MAPS = Constant(16)
+LOW = Constant(64)
+SCALE = Constant(66)
 
-PADDING = tl.constexpr(6.0)
-GREY = tl.constexpr(127)
-BELOW = tl.constexpr(32833)
+PADDING = Constant(6.0)
+GREY = Constant(127)
+BELOW = Constant(32833)
 
 
 def steps_of(points: int) -> int:

@@ -203,9 +203,7 @@ def _draw_scenes(scenes, systems, planes, channels, size, fractal_size, random, 
                 _colour(counts, fractal_size, peak, fractal.hue, table, hues, picture)
             left, top, side = np.int64(fractal.left), np.int64(fractal.top), np.int64(fractal.side)
             side = side if side > 1 else 1
-            if taps is None:
-                _paste(picture, side, left, top, canvas, size)
-            elif fractal.side == fractal_size:
+            if taps is None or fractal.side == fractal_size:
                 _paste(picture, side, left, top, canvas, size)
             else:
                 _paste_resized(picture, fractal_size, side, left, top, channels, taps, canvas, size)

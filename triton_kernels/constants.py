@@ -1,0 +1,21 @@
+"""Global constants of kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton.language as tl
+
+
+class Constant(tl.constexpr):
+    """A ``tl.constexpr`` that is quickly compared with itself.
+
+    At every launch Triton compares all global constants of a kernel with the copies that it made when it compiled it.
+    For a plain ``constexpr`` that takes 1.2 us each, a third of a launch of twenty. This one is its own copy.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Constant:
+        return self
+
+    def __ne__(self, other: object) -> Any:
+        return False if other is self else super().__ne__(other)
