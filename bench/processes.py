@@ -97,7 +97,7 @@ def thread_rates(
             round(row[kind]["images_per_second"] / row["processes"]["images_per_second"], 3)
             for kind in ("threads", "no_loader")
         )
-        rows[f"{name}, {n}"] = {**row, "ratio": ratio, "no_loader_ratio": alone}
+        rows[f"{name}, batches of {batch}, {n}"] = {**row, "ratio": ratio, "no_loader_ratio": alone}
     return rows
 
 

@@ -12,6 +12,7 @@ memory after 10 batches and after 1000.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -169,13 +170,15 @@ def fit(units: Sequence[float], costs: Sequence[float]) -> dict[str, float]:
     }
 
 
-def measure_threads(values: Sequence[int] | None, batch: int, image_size: int, seconds: float, rounds: int) -> Any:
+def measure_threads(
+    values: Sequence[int] | None, batches: Sequence[int], image_size: int, seconds: float, rounds: int
+) -> Any:
     """Rates of n threads in one process and of n processes of one thread, side by side; CPU only."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Powers of two, and all cores.
-    values = list(values or sorted({*(2**i for i in range(cores.bit_length()) if 2**i < cores), cores}))
-    rows = {}
-    for name in THREADED:
+    values = list(values or sorted({*(2**i for i in range(1, cores.bit_length()) if 2**i < cores), cores}))
+    rows: dict[str, Any] = {}
+    for name, batch in itertools.product(THREADED, batches):
         rows.update(thread_rates(name, values, batch, image_size, seconds, rounds))
     return {"values": values, "unit": "threads", "rows": rows}
 
@@ -209,7 +212,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--axes", nargs="*", default=[*AXES, *PROCESS_AXES], choices=[*AXES, *PROCESS_AXES])
     options.add_argument("--values", nargs="*", type=int, help="in place of the axes' own, in growing order")
-    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--batch", type=int, default=64, help="threads draw this and four times this (default: 64)")
     options.add_argument("--image-size", type=int, default=224)
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--rounds", type=int, default=5)
@@ -218,8 +221,10 @@ def main() -> None:
     results = {}
     for name in arguments.axes:
         if name == "threads":
-            shape = arguments.batch, arguments.image_size
-            results[name] = measure_threads(arguments.values, *shape, arguments.seconds, arguments.rounds)
+            batches = [arguments.batch, 4 * arguments.batch]
+            results[name] = measure_threads(
+                arguments.values, batches, arguments.image_size, arguments.seconds, arguments.rounds
+            )
         elif name == "stream":
             results[name] = measure_stream(arguments.values, arguments.device)
         else:

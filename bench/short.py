@@ -48,7 +48,7 @@ def run(
     more: dict[str, Any] = {}
     if on_cpu:
         print("\nThreads of one process, and as many processes")
-        more["threads"] = scaling.measure_threads(None, min(batch, 64), 224, seconds, rounds)
+        more["threads"] = scaling.measure_threads(None, [min(batch, 64)], 224, seconds, rounds)
         scaling.print_axis("threads", more["threads"])
     print(f"\nSeconds in a new process, kernels compiled before, {datasets[0]}")
     more["first_batch"] = first_batch.measure(datasets[:1], batch, 224, device, 1, (None,), ("warm",))
