@@ -23,7 +23,7 @@ _PREFETCH = 2
 
 
 class Drawer:
-    """A process that draws when told, from and until a time that all processes share."""
+    """A process that draws when told, about from a time that all processes share."""
 
     def __init__(self, name: str, batch: int, image_size: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -36,11 +36,11 @@ class Drawer:
         return self
 
     def begin(self, threads: int, prefetch: int, start: float, seconds: float) -> None:
-        """Draw on so many threads from ``start`` of ``time.monotonic``."""
+        """Draw on so many threads for some seconds, a few batches after ``start`` of ``time.monotonic``."""
         self._pipe.send((threads, prefetch, start, seconds))
 
     def rate(self) -> float:
-        """Images per second since :meth:`begin`."""
+        """Images per second of what :meth:`begin` began."""
         return self._pipe.recv()
 
     def __exit__(
@@ -77,8 +77,9 @@ def thread_rates(
     """Rates of n threads in one process, and of n processes of one thread that draw at the same time, in turns.
 
     Returns:
-        n -> {"threads": rates of a loader, "processes": rates of n loaders together, "ratio": of the medians,
-        "no_loader": rates of n threads of a dataset that is iterated, "no_loader_ratio": theirs to "processes"}.
+        "name, batches of B, n" -> {"threads": rates of a loader, "processes": rates of n loaders together, "ratio": of
+        the medians, "no_loader": rates of n threads of a dataset that is iterated, "no_loader_ratio": theirs to
+        "processes"}.
     """
     with ExitStack() as drawers:
         pool = [drawers.enter_context(Drawer(name, batch, image_size)) for _ in range(max(values))]

@@ -92,7 +92,7 @@ class FDSLLoader:
         return {**self.__dict__, "_side": None, "_iteration": None}
 
     def close(self) -> None:
-        """End the iteration under way, if there is one: its thread, and the batches drawn ahead."""
+        """End the iteration under way, if there is one: its threads, and the batches drawn ahead."""
         iteration = self._iteration() if self._iteration else None
         if iteration is not None:
             iteration.close()

@@ -11,7 +11,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,9 @@ class _Ahead(ABC):
             end, self._end = self._end or StopIteration(), StopIteration()
             raise end
         item = self._hand_out(self._ahead[0])
-        # Only now: whoever interrupts the waiting loses no batch.
-        self._ahead.popleft()
+        # Only now: whoever interrupts the waiting loses no batch. Unless another thread has closed this meanwhile.
+        if self._ahead:
+            self._ahead.popleft()
         return item
 
     def close(self) -> None:
@@ -69,7 +70,8 @@ class _Ahead(ABC):
 class ThreadAhead(_Ahead):
     """Draws batches in background threads, ``depth`` ahead of the consumer. For work that releases the GIL.
 
-    Two threads: cores that find nothing left to do in one batch go on with the next.
+    Two threads: cores that find nothing left to do in one batch go on with the next. A process that ends without
+    :meth:`close` draws first what is queued.
 
     Args:
         plan: (positions, the position to resume at) of each batch.
@@ -99,7 +101,10 @@ class ThreadAhead(_Ahead):
 
     def _hand_out(self, queued: tuple[Future[Any], int]) -> tuple[Any, int]:
         future, resume_at = queued
-        error = future.exception()
+        try:
+            error = future.exception()
+        except CancelledError:
+            raise StopIteration from None
         if error is not None:
             self.close()
             raise error

@@ -1,7 +1,7 @@
 """The path from (label, instance) pairs to a batch of images on one device: records, planes, write-out.
 
 On a GPU the batch is worked off in few chunks by kernels queued on the current stream; nothing waits for the device.
-Scratch memory alone bounds them: a launch costs the host some 30 us, more than what canvases that outgrow the L2 cache
+Scratch memory bounds them: a launch costs the host some 30 us, more than what canvases that outgrow the L2 cache
 cost the device. On a CPU, threads take chunks, each with scratch memory of its own, and the kernels release the GIL; a
 thread that finds no chunk left in one batch takes them from the next.
 """
@@ -12,7 +12,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -40,7 +40,7 @@ _PRIMITIVES: dict[Primitive, str] = {
     "points_3d": "points.Points3D",
 }
 
-# Of a chunk's planes on a CPU; of all scratch memory on a GPU.
+# Of a chunk's planes on a CPU; of all its scratch memory on a GPU.
 _CPU_BYTES, _GPU_BYTES = 4 << 20, 320 << 20
 _MAX_CHUNK = 256
 # Few: each costs 0.15 ms of Python, and more where threads compete for it.
@@ -102,13 +102,11 @@ class _Team:
 
     Args:
         threads: most that draw at once, whoever calls.
-        make_lane: makes what one of them needs.
+        first: the lane of one of them.
     """
 
-    def __init__(self, threads: int, make_lane: Callable[[], _Lane]) -> None:
-        self.threads = threads
-        self._make_lane = make_lane
-        first = make_lane()
+    def __init__(self, threads: int, first: _Lane) -> None:
+        self._threads = threads
         self._chunk = first.chunk
         # Whoever holds a lane may draw. The others are made by the first who draw in them.
         self._lanes: SimpleQueue[_Lane | None] = SimpleQueue()
@@ -116,27 +114,29 @@ class _Team:
             self._lanes.put(lane)
         self._helpers = ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="fdsl_gpu")
 
-    def draw(self, work: _Work) -> None:
-        """Draw a batch."""
+    def draw(self, work: _Work, make_lane: Callable[[], _Lane]) -> None:
+        """Draw a batch. ``make_lane`` is not kept: it knows the renderer, which then would know itself."""
         count = len(work.records)
-        chunk = min(self._chunk, -(-count // (_CHUNKS_A_THREAD * self.threads)))
+        chunk = min(self._chunk, -(-count // (_CHUNKS_A_THREAD * self._threads)))
         chunks = [slice(start, start + chunk) for start in range(0, count, chunk)]
         # One shared iterator: a thread that is done early takes the next chunk.
         parts = iter(chunks)
-        helpers = [self._helpers.submit(self._run, work, parts) for _ in range(min(self.threads, len(chunks)) - 1)]
+        helpers: list[Future[None]] = []
         try:
-            self._run(work, parts)
+            for _ in range(min(self._threads, len(chunks)) - 1):
+                helpers.append(self._helpers.submit(self._run, work, parts, make_lane))
+            self._run(work, parts, make_lane)
         finally:
-            # Whatever happened, nobody writes to ``out`` after this.
+            # Nobody writes to ``out`` after this, whatever failed.
             begun = [helper for helper in helpers if not helper.cancel()]
             wait(begun)
         for helper in begun:
             helper.result()
 
-    def _run(self, work: _Work, parts: Iterator[slice]) -> None:
+    def _run(self, work: _Work, parts: Iterator[slice], make_lane: Callable[[], _Lane]) -> None:
         lane = self._lanes.get()
         try:
-            lane = lane or self._make_lane()
+            lane = lane or make_lane()
             for part in parts:
                 lane(work, part)
         finally:
@@ -179,7 +179,7 @@ class Renderer:
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._lane: _Lane | None = None
-        self._team: _Team | None = None
+        self._teams: dict[int, _Team] = {}
 
     def empty(self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
         """An uninitialised batch [B, C, H, W] of the dtype and layout that this renderer fills."""
@@ -260,12 +260,13 @@ class Renderer:
         self._drawn = stream.record_event()
 
     def _draw_on_threads(self, work: _Work) -> None:
+        # Of the calling thread: another may have another number.
         threads = torch.get_num_threads()
         with self._lock:
-            team = self._team
-            if team is None or team.threads != threads:
-                team = self._team = _Team(threads, self._make_lane)
-        team.draw(work)
+            if threads not in self._teams:
+                self._teams[threads] = _Team(threads, self._make_lane())
+            team = self._teams[threads]
+        team.draw(work, self._make_lane)
 
     def lane(self) -> _Lane:
         """The lane that all batches of a GPU are drawn in, one after another."""
@@ -306,10 +307,10 @@ class Renderer:
         )
 
     def _after_fork(self) -> None:
-        # A forked process inherits the objects of its parent's team but none of the threads, and perhaps a held lock.
-        self._process = os.getpid()
+        # A forked process inherits the objects of its parent's teams but none of the threads, and perhaps a held lock.
         self._lock = threading.Lock()
-        self._team = None
+        self._teams = {}
+        self._process = os.getpid()
 
 
 def _even(count: int, most: int) -> list[slice]:

@@ -1,7 +1,9 @@
 """The whole path from records to batches: the same bytes from both twins, any chunking, any number of threads."""
 
+import gc
 import os
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -63,6 +65,19 @@ def test_callers_on_several_threads_share_a_renderer() -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(results[label], expected[label]) for label in range(6))
+
+
+def test_a_renderer_that_nobody_holds_gives_its_memory_back_at_once() -> None:
+    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
+    renderer(np.arange(8), np.arange(8))
+    gone = weakref.ref(renderer)
+    gc.disable()
+    try:
+        del renderer
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

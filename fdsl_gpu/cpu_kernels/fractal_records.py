@@ -163,7 +163,7 @@ def fill_single(words, ids, view, num_maps, maps, size, settings, scenes):
 
     Args:
         words: 22 rows: background, blur, window, colour, flips, patch.
-        ids: uint64 [B], of background and sequence.
+        ids: int64 [B], of background and sequence.
         view: of the instance.
         num_maps: int64 [B].
         maps: float64 [B, 8, 6].
