@@ -6,126 +6,144 @@ stop, and give everything back, on ``close()`` and when nobody refers to them an
 
 from __future__ import annotations
 
+import atexit
+import queue
 import threading
 import weakref
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _Ahead(ABC):
-    """A queue of batches under way, filled up whenever one is asked for.
+class ThreadAhead:
+    """Draws batches in background threads, at most ``depth`` ahead. For work that releases the GIL.
 
-    Args:
-        plan: (positions, the position to resume at) of each batch.
-        depth: batches ahead of the one that is handed out.
-    """
-
-    _forget: weakref.finalize
-    """Gives back what is under way. Knows the queue but not this object, and so runs when this object is forgotten."""
-
-    def __init__(self, plan: Iterator[tuple[Any, int]], depth: int) -> None:
-        self._plan, self._depth = plan, depth
-        self._end: Exception | None = None
-        self._ahead: deque[Any] = deque()
-
-    def __iter__(self) -> Iterator[tuple[Any, int]]:
-        return self
-
-    def __next__(self) -> tuple[Any, int]:
-        while self._end is None and self._forget.alive and len(self._ahead) <= self._depth:
-            try:
-                self._ahead.append(self._queue(*next(self._plan)))
-            except Exception as error:
-                self._end = error
-        if not self._ahead:
-            self.close()
-            end, self._end = self._end or StopIteration(), StopIteration()
-            raise end
-        item = self._hand_out(self._ahead[0])
-        # Only now: whoever interrupts the waiting loses no batch. Unless another thread has closed this meanwhile.
-        if self._ahead:
-            self._ahead.popleft()
-        return item
-
-    def close(self) -> None:
-        """Give back what is under way, and end."""
-        self._forget()
-
-    @abstractmethod
-    def _queue(self, positions: Any, resume_at: int) -> Any:
-        """Begin to draw a batch."""
-
-    @abstractmethod
-    def _hand_out(self, queued: Any) -> tuple[Any, int]:
-        """What :meth:`_queue` began, once it is drawn."""
-
-
-class ThreadAhead(_Ahead):
-    """Draws batches in background threads, ``depth`` ahead of the consumer. For work that releases the GIL.
-
-    Two threads: cores that find nothing left to do in one batch go on with the next. A process that ends without
-    :meth:`close` draws first what is queued.
+    Two threads: cores that find nothing left to do in one batch go on with the next.
 
     Args:
         plan: (positions, the position to resume at) of each batch.
         draw: the batch at positions.
-        depth: batches ahead.
+        depth: batches ahead, those that are being drawn included.
         threads: 1 where batches must be drawn one after another.
     """
 
     def __init__(
         self, plan: Iterator[tuple[Any, int]], draw: Callable[[Any], Any], depth: int, threads: int = 2
     ) -> None:
-        super().__init__(plan, depth)
-        self._draw = draw
-        # The first batch is drawn alone: it compiles kernels and makes tables, which is done once.
-        self._begun, self._ready = False, threading.Event()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="FDSLLoader")
-        self._forget = weakref.finalize(self, _cancel, self._pool, self._ahead)
+        # The threads know the parts but not this object, so that forgetting this object stops them.
+        self._parts = _Parts(plan, draw, threading.Semaphore(depth))
+        self._next: tuple[Future[Any], int] | None = None
+        self._stop = weakref.finalize(self, _stop, self._parts, threads)
+        self._threads = [
+            threading.Thread(target=_produce, args=(self._parts, n == 0), name=f"FDSLLoader_{n}", daemon=True)
+            for n in range(threads)
+        ]
+        _OPEN.add(self)
+        for thread in self._threads:
+            _THREADS.add(thread)
+            thread.start()
 
-    def close(self) -> None:
-        """End, when what is being drawn is drawn."""
-        super().close()
-        self._pool.shutdown()
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return self
 
-    def _queue(self, positions: Any, resume_at: int) -> tuple[Future[Any], int]:
-        after, self._begun = self._ready if self._begun else None, True
-        return self._pool.submit(_draw_after, after, self._draw, positions, self._ready), resume_at
-
-    def _hand_out(self, queued: tuple[Future[Any], int]) -> tuple[Any, int]:
-        future, resume_at = queued
-        try:
-            error = future.exception()
-        except CancelledError:
-            raise StopIteration from None
+    def __next__(self) -> tuple[Any, int]:
+        if not self._stop.alive:
+            raise StopIteration
+        # Kept until it is handed out: whoever interrupts the waiting loses no batch.
+        self._next = self._next or self._parts.begun.get()
+        future, resume_at = self._next
+        error = future.exception()
+        self._next = None
         if error is not None:
             self.close()
             raise error
+        # Late, as the thread that this wakes competes for the GIL.
+        self._parts.room.release()
         return future.result(), resume_at
 
+    def close(self) -> None:
+        """End, when what is being drawn is drawn."""
+        self._stop()
+        for thread in self._threads:
+            thread.join()
+        self._next = None
+        # Batches that were drawn ahead are not kept by whoever still holds the iterator.
+        begun = self._parts.begun
+        while not begun.empty():
+            begun.get_nowait()
+        # For another thread that waits for a batch meanwhile.
+        begun.put(_failed(StopIteration()))
 
-def _draw_after(
-    before: threading.Event | None, draw: Callable[[Any], Any], positions: Any, done: threading.Event
-) -> Any:
-    if before is not None:
-        before.wait()
-    try:
-        return draw(positions)
-    finally:
-        done.set()
+
+@dataclass
+class _Parts:
+    """What the threads of an iteration share."""
+
+    plan: Iterator[tuple[Any, int]]
+    draw: Callable[[Any], Any]
+    room: threading.Semaphore
+    begun: queue.SimpleQueue[tuple[Future[Any], int]] = field(default_factory=queue.SimpleQueue)
+    planning: threading.Lock = field(default_factory=threading.Lock)
+    first_drawn: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
 
-def _cancel(pool: ThreadPoolExecutor, ahead: deque[Any]) -> None:
-    # Without waiting for threads, because the garbage collector may run this in any of them.
-    pool.shutdown(wait=False, cancel_futures=True)
-    ahead.clear()
+_OPEN: weakref.WeakSet[ThreadAhead] = weakref.WeakSet()
+_THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def _produce(parts: _Parts, is_first: bool) -> None:
+    if not is_first:
+        # The first batch is drawn alone: it compiles kernels and makes tables, which is done once.
+        parts.first_drawn.wait()
+    while True:
+        # Room is taken before drawing, so that what is being drawn counts.
+        parts.room.acquire()
+        if parts.stopped.is_set():
+            return
+        with parts.planning:
+            try:
+                positions, resume_at = next(parts.plan)
+            except BaseException as error:
+                parts.begun.put(_failed(error))
+                parts.first_drawn.set()
+                return
+            future: Future[Any] = Future()
+            parts.begun.put((future, resume_at))
+        try:
+            future.set_result(parts.draw(positions))
+        except BaseException as error:
+            future.set_exception(error)
+        parts.first_drawn.set()
+        # Not kept while this waits for room.
+        del future
+
+
+def _failed(error: BaseException) -> tuple[Future[Any], int]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future, 0
+
+
+def _stop(parts: _Parts, threads: int) -> None:
+    # Without waiting for the threads, because the garbage collector may run this in any of them.
+    parts.stopped.set()
+    parts.first_drawn.set()
+    parts.room.release(threads)
+
+
+@atexit.register
+def _end_threads() -> None:
+    """Before the interpreter goes, on which they draw."""
+    for ahead in list(_OPEN):
+        ahead.close()
+    for thread in list(_THREADS):
+        thread.join()
 
 
 @dataclass(frozen=True)
@@ -139,7 +157,7 @@ class _Queued:
     drawn: torch.cuda.Event
 
 
-class StreamAhead(_Ahead):
+class StreamAhead:
     """Queues batches on a side stream of a GPU, ``depth`` ahead of the consumer's stream. The host waits for nothing.
 
     Memory of images is taken on the consumer's stream. Its allocator hands memory out while work queued there may still
@@ -166,11 +184,26 @@ class StreamAhead(_Ahead):
         side: torch.cuda.Stream,
         cuda: Any = torch.cuda,
     ) -> None:
-        super().__init__(plan, depth)
-        self._allocate, self._draw = allocate, draw
-        self._side, self._cuda = side, cuda
-        self._forget = weakref.finalize(self, _abandon, self._ahead)
-        self._forget.atexit = False
+        self._plan, self._allocate, self._draw = plan, allocate, draw
+        self._depth, self._side, self._cuda = depth, side, cuda
+        self._end: Exception | None = None
+        self._ahead: deque[_Queued] = deque()
+        self.close = weakref.finalize(self, _abandon, self._ahead)
+        self.close.atexit = False
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        return self
+
+    def __next__(self) -> tuple[Any, int]:
+        while self._end is None and self.close.alive and len(self._ahead) <= self._depth:
+            try:
+                self._ahead.append(self._queue(*next(self._plan)))
+            except Exception as error:
+                self._end = error
+        if not self._ahead:
+            end, self._end = self._end or StopIteration(), StopIteration()
+            raise end
+        return self._hand_out(self._ahead.popleft())
 
     def _queue(self, positions: Any, resume_at: int) -> _Queued:
         home = self._cuda.current_stream(self._side.device)
