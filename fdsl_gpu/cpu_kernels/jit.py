@@ -12,6 +12,7 @@ is not, or its loops lose registers to those around it. What else costs:
   are not negative, which unsigned indices do as well;
 * an array assigned to a slice, ``a[:] = b``, which compiles the formatting of an error message: write the loop;
 * literal arguments: a callee is compiled for each of them;
+* what a kernel needs for some pictures only: an argument that is None leaves out the branches that ask for it;
 * arrays that are contiguous when they have one element: pass contiguous ones, or numba compiles for both;
 * garbage collection, which walks all of torch's objects again and again: a sixth of the time. It rests meanwhile.
 """

@@ -105,6 +105,45 @@ def vertical_first(height, width, size):
 
 
 @inner(inline="always")
+def _copy(pixels, begin, pitch, height, width, memory, out_pitch):
+    """A rectangle at ``pixels[begin]``, its rows ``pitch`` apart, to the beginning of ``memory``."""
+    for row in range(height):
+        for column in range(width):
+            memory[np.uintp(row * out_pitch + column)] = pixels[np.uintp(begin + row * pitch + column)]
+
+
+@inner(inline="always")
+def _pass(source, pitch, length, coefficients, axis, size, outputs, reverse, result):
+    """One pass along the columns of a plane at an address, to another; both have rows ``pitch`` apart.
+
+    ``axis`` is where in the coefficients those of the axis begin, and taps. The ``outputs`` (low, high) are made, in
+    ``reverse`` order if so, ``length`` bytes of each, and more up to a whole vector. The plane's first row is the first
+    input of the first window.
+    """
+    first, weights = coefficients
+    first_at, weights_at, taps = axis
+    low, high = outputs
+    table, stride = np.uintp(weights.ctypes.data + 4 * weights_at), np.uintp(4 * size)
+    for o in range(low, high):
+        inputs = source + np.uintp(first[first_at + o] - first[first_at + low]) * pitch
+        output = result + np.uintp(high - 1 - o if reverse else o - low) * pitch
+        for x in range(0, length, _LANES):
+            at = np.uintp(x)
+            _weigh(inputs + at, pitch, table + np.uintp(4 * o), stride, np.uintp(taps), output + at)
+
+
+@inner(inline="always")
+def _place(memory, begin, pitch, height, width, background, out, at, size, top, left):
+    """A picture at ``memory[begin]``, its rows ``pitch`` apart, to its place in ``out[at:]``, else ``background``."""
+    for i in range(size * size):
+        out[np.uintp(at + i)] = background
+    for row in range(height):
+        for column in range(width):
+            byte = memory[begin + np.uintp(row * pitch + column)]
+            out[np.uintp(at + (top + row) * size + left + column)] = byte
+
+
+@inner(inline="always")
 def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, down, flips, memory, out, at, size):
     """A rectangle of ``high`` x ``wide`` pixels of a plane, resized to ``size`` squared at ``out[at]``, then flipped.
 
@@ -112,14 +151,14 @@ def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, d
     weights); ``across`` and ``down`` say for an axis where in these its own begin, and taps: first [size] and weights
     [taps, size]. Bit 0 of ``flips`` exchanges left and right, bit 1 top and bottom; ``memory`` is from :func:`buffer`.
     """
-    first, weights = coefficients
-    first_x, weights_x, taps_x = across
-    first_y, weights_y, taps_y = down
+    first, _ = coefficients
+    first_x, _, taps_x = across
+    first_y, _, taps_y = down
     background = pixels[begin]
     top, bottom, left, right = _content(pixels, begin, in_size, high, wide, memory)
+    # What differs from the background is resized: in ``narrow`` along one axis, transposed in ``rows``, in ``region``.
     y0, y1 = _windows(first, first_y, taps_y, size, top, bottom)
     x0, x1 = _windows(first, first_x, taps_x, size, left, right)
-    # Of the content, of what a pass makes of it, and the same transposed for the other pass.
     in_pitch, out_pitch = -(-in_size // _LANES) * _LANES, -(-size // _LANES) * _LANES
     base = np.uintp(memory.ctypes.data)
     narrow = base + np.uintp(in_size * in_pitch)
@@ -129,50 +168,28 @@ def resize_rectangle(pixels, begin, in_size, high, wide, coefficients, across, d
         # Inputs of these windows.
         top, bottom = np.int64(first[first_y + y0]), np.int64(first[first_y + y1 - 1] + taps_y)
         left, right = np.int64(first[first_x + x0]), np.int64(first[first_x + x1 - 1] + taps_x)
-        height, width = bottom - top, right - left
-        source, source_pitch = np.uintp(pixels.ctypes.data + begin + top * in_size + left), np.uintp(in_size)
+        height, width, corner = bottom - top, right - left, begin + top * in_size + left
+        source, source_pitch = np.uintp(pixels.ctypes.data + corner), np.uintp(in_size)
         target, result, pitch = base, narrow, np.uintp(in_pitch)
         downwards = vertical_first(high, wide, size)
+        # One loop, so that a pass and a transposition are compiled once.
         for step in range(3 if downwards else 2):
             if downwards and step == 0:
-                for row in range(height):
-                    for column in range(width):
-                        byte = pixels[np.uintp(begin + (top + row) * in_size + left + column)]
-                        memory[np.uintp(row * in_pitch + column)] = byte
+                _copy(pixels, corner, in_size, height, width, memory, in_pitch)
             else:
                 transpose(source, source_pitch, height, width, target, pitch)
                 height, width = width, height
             source, source_pitch = target, pitch
             if step < 2:
                 vertical = downwards == (step == 0)
-                axis, taps = (first_y, taps_y) if vertical else (first_x, taps_x)
-                low, past = (y0, y1) if vertical else (x0, x1)
-                table = np.uintp(weights.ctypes.data + 4 * (weights_y if vertical else weights_x))
-                reverse = flips & 2 if vertical else flips & 1
-                for o in range(low, past):
-                    inputs = source + np.uintp(first[axis + o] - first[axis + low]) * pitch
-                    output = result + np.uintp(past - 1 - o if reverse else o - low) * pitch
-                    weight = table + np.uintp(4 * o)
-                    for x in range(0, width, _LANES):
-                        _weigh(
-                            inputs + np.uintp(x),
-                            pitch,
-                            weight,
-                            np.uintp(4 * size),
-                            np.uintp(taps),
-                            output + np.uintp(x),
-                        )
-                height, source = past - low, result
+                outputs, reverse = ((y0, y1), flips & 2) if vertical else ((x0, x1), flips & 1)
+                axis = down if vertical else across
+                _pass(source, pitch, width, coefficients, axis, size, outputs, reverse, result)
+                height, source = outputs[1] - outputs[0], result
                 # There are rows enough for a third transposition: a rectangle that is higher than the result comes
                 # from a plane that is larger.
                 target, result, pitch = rows, region, np.uintp(out_pitch)
     else:
         y1, x1 = y0, x0
     top, left = size - y1 if flips & 2 else y0, size - x1 if flips & 1 else x0
-    for i in range(size * size):
-        out[np.uintp(at + i)] = background
-    place = source - base
-    for row in range(y1 - y0):
-        for column in range(x1 - x0):
-            byte = memory[place + np.uintp(row * out_pitch + column)]
-            out[np.uintp(at + (top + row) * size + left + column)] = byte
+    _place(memory, source - base, out_pitch, y1 - y0, x1 - x0, background, out, at, size, top, left)
