@@ -2,9 +2,9 @@
 
     python -m bench.host_time --json FILE
 
-The stream takes the path of a GPU on memory of the CPU. Triton binds and looks up every kernel as it always does; only
-the last step, the driver's launch, is left out, as are copies, events and fills, which the driver queues as well. Each
-of those costs a few microseconds more. Times are of this thread alone ("draws": classes, instances, records and
+The stream takes the path of a GPU on memory of the CPU. Kernels are looked up as they always are; only the last step,
+the driver's launch, is left out, as are copies, events and fills, which the driver queues as well. Each of those costs
+a few microseconds more. Times are of this thread alone ("draws": classes, instances, records and
 presentations; "launches" and what surrounds them: the rest), the median of many batches.
 """
 
@@ -14,7 +14,7 @@ import contextlib
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -47,40 +47,58 @@ class _Driver:
         return GPUTarget("cuda", 90, 32)
 
 
-class _Kernel:
-    """A compiled kernel that is not launched."""
+@contextlib.contextmanager
+def no_driver(launched: Callable[..., None]) -> Iterator[None]:
+    """Triton binds and looks up kernels for a device that does nothing while this lasts.
 
-    function = 0
-    packed_metadata = ()
+    Args:
+        launched: called in the place of the driver, with the name of the kernel and what Triton passes.
+    """
+    from triton.compiler import CompiledKernel
+    from triton.runtime import JITFunction, driver
 
-    def launch_metadata(self, *arguments: Any) -> None:
-        return None
+    used: list[Any] = []
 
-    def run(self, *arguments: Any) -> None:
-        pass
+    class NotCompiled(CompiledKernel):
+        function, packed_metadata, src, module = 0, (), None, None
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def _init_handles(self) -> None:
+            pass
+
+        def run(self, *arguments: Any) -> None:
+            launched(self.name, *arguments)
+
+    def compile_nothing(kernel: Any, key: Any, signature: Any, device: int, *arguments: Any) -> NotCompiled:
+        used.append(kernel)
+        compiled = kernel.device_caches[device][0][key] = NotCompiled(kernel.__name__)
+        return compiled
+
+    try:
+        with (
+            mock.patch.object(type(driver), "active", _Driver()),
+            mock.patch.object(JITFunction, "_do_compile", compile_nothing),
+        ):
+            yield
+    finally:
+        for kernel in used:
+            kernel.device_caches.clear()
+            kernel.forget()
 
 
 @contextlib.contextmanager
 def no_device() -> Iterator[Counter[str]]:
     """Renderers take the path of a GPU while this lasts; yields the number of launches, by kernel."""
-    from triton.runtime import driver
-    from triton.runtime.jit import JITFunction
-
     launches: Counter[str] = Counter()
-    used: set[JITFunction] = set()
-    launch, nothing = JITFunction.run, contextlib.nullcontext()
+    nothing = contextlib.nullcontext()
     stream = SimpleNamespace(wait_event=lambda event: None, record_event=lambda: None)
 
-    def compile_nothing(kernel: Any, key: Any, signature: Any, device: int, *arguments: Any) -> _Kernel:
-        used.add(kernel)
-        compiled = kernel.device_caches[device][0][key] = _Kernel()
-        return compiled
-
-    def counted(kernel: Any, *arguments: Any, **options: Any) -> Any:
-        launches[kernel.__name__] += 1
-        return launch(kernel, *arguments, **options)
-
     # Plain functions where the clock runs: a call of a mock object takes 30 us.
+    def count(name: str, *arguments: Any) -> None:
+        launches[name] += 1
+
     def triton_for(device: torch.device) -> str:
         return "triton"
 
@@ -93,22 +111,16 @@ def no_device() -> Iterator[Counter[str]]:
     def draw_on_stream(self: Renderer, work: Any) -> None:
         self._draw_on_stream(work.records, work.presentations, work.out, work.masks)
 
-    try:
-        with (
-            mock.patch.object(type(driver), "active", _Driver()),
-            mock.patch.object(JITFunction, "_do_compile", compile_nothing),
-            mock.patch.object(JITFunction, "run", counted),
-            mock.patch.object(renderer, "backend_for", triton_for),
-            mock.patch.object(Renderer, "_draw_on_threads", draw_on_stream),
-            mock.patch.object(torch.cuda, "current_stream", current_stream),
-            mock.patch.object(torch.cuda, "device_of", device_of),
-            mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
-            mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),
-        ):
-            yield launches
-    finally:
-        for kernel in used:
-            kernel.device_caches.clear()
+    with (
+        no_driver(count),
+        mock.patch.object(renderer, "backend_for", triton_for),
+        mock.patch.object(Renderer, "_draw_on_threads", draw_on_stream),
+        mock.patch.object(torch.cuda, "current_stream", current_stream),
+        mock.patch.object(torch.cuda, "device_of", device_of),
+        mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
+        mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),
+    ):
+        yield launches
 
 
 def measure(name: str, batch: int, rounds: int, **options: Any) -> dict[str, Any]:

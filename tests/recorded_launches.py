@@ -76,7 +76,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def run(self, kernel: Any, *arguments: Any, grid: tuple[int, ...], warmup: bool, **options: Any) -> None:
-        """In the place of ``JITFunction.run``."""
+        """In the place of ``Kernel.run``."""
         constexprs = {parameter.name for parameter in kernel.params if parameter.is_constexpr}
         fixed = {parameter.name for parameter in kernel.params if parameter.do_not_specialize}
         names = [parameter.name for parameter in kernel.params]
@@ -113,13 +113,12 @@ def no_device() -> Any:
 
 def record() -> dict[str, Any]:
     """Launches, copies and bytes of one batch of every workload, and how each kernel was launched."""
-    from triton.runtime.jit import JITFunction
-
     from fdsl_gpu.render import points_2d
+    from triton_kernels.launch import Kernel
 
     recorder, batches = Recorder(), {}
     run = lambda kernel, *arguments, **options: recorder.run(kernel, *arguments, **options)  # noqa: E731
-    with no_device(), mock.patch.object(JITFunction, "run", run), recorder:
+    with no_device(), mock.patch.object(Kernel, "run", run), recorder:
         for name, options in WORKLOADS:
             points_2d._shared_halves.cache_clear()
             recorder.clear()

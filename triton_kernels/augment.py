@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 
 from triton_kernels.affine import bicubic, bilinear, locate
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 
 NUM_WARPS = 4
 
@@ -25,28 +25,28 @@ BLOCK = 2048
 APPLY_BLOCK = 512
 
 # Word offsets in a record of 76 words, and in one of its operations.
-RECORD_WORDS = Constant(76)
-OPERATIONS = Constant(12)
-OPERATION_WORDS = Constant(12)
-KIND = Constant(0)
-LEVEL = Constant(1)
-FACTOR = Constant(2)
-BICUBIC = Constant(3)
-PLANES_AFTER = Constant(4)
-MATRIX = Constant(5)
+RECORD_WORDS = tl.constexpr(76)
+OPERATIONS = tl.constexpr(12)
+OPERATION_WORDS = tl.constexpr(12)
+KIND = tl.constexpr(0)
+LEVEL = tl.constexpr(1)
+FACTOR = tl.constexpr(2)
+BICUBIC = tl.constexpr(3)
+PLANES_AFTER = tl.constexpr(4)
+MATRIX = tl.constexpr(5)
 
 # Numbers of the operations.
-AUTO_CONTRAST = Constant(1)
-EQUALIZE = Constant(2)
-INVERT = Constant(3)
-POSTERIZE = Constant(4)
-SOLARIZE = Constant(5)
-SOLARIZE_ADD = Constant(6)
-COLOR = Constant(7)
-CONTRAST = Constant(8)
-BRIGHTNESS = Constant(9)
-SHARPNESS = Constant(10)
-AFFINE = Constant(11)
+AUTO_CONTRAST = tl.constexpr(1)
+EQUALIZE = tl.constexpr(2)
+INVERT = tl.constexpr(3)
+POSTERIZE = tl.constexpr(4)
+SOLARIZE = tl.constexpr(5)
+SOLARIZE_ADD = tl.constexpr(6)
+COLOR = tl.constexpr(7)
+CONTRAST = tl.constexpr(8)
+BRIGHTNESS = tl.constexpr(9)
+SHARPNESS = tl.constexpr(10)
+AFFINE = tl.constexpr(11)
 
 
 @triton.jit
@@ -145,7 +145,7 @@ def _pointwise(value, kind, level):
     return tl.where(kind == SOLARIZE_ADD, added, result)
 
 
-@triton.jit(do_not_specialize=["slot"])
+@kernel(do_not_specialize=["slot"])
 def tabulate(
     words_ptr,
     reals_ptr,
@@ -257,7 +257,7 @@ def _transform(
         c += 1
 
 
-@triton.jit(do_not_specialize=["slot", "fill"])
+@kernel(do_not_specialize=["slot", "fill"])
 def apply(
     words_ptr,
     reals_ptr,

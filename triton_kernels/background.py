@@ -25,19 +25,19 @@ Anderson and Farrell, "Improving Fractal Pre-training", WACV 2022, and their rel
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 BLOCK = 1024
 NUM_WARPS = 16
 
 # Word offsets in a scene of 403 words.
-SCENE_WORDS = Constant(403)
-BACKGROUND_LOW = Constant(1)
-BACKGROUND_HIGH = Constant(2)
-VIEW = Constant(3)
-CORNERS = Constant(4)
-AMPLITUDES = Constant(8)
+SCENE_WORDS = tl.constexpr(403)
+BACKGROUND_LOW = tl.constexpr(1)
+BACKGROUND_HIGH = tl.constexpr(2)
+VIEW = tl.constexpr(3)
+CORNERS = tl.constexpr(4)
+AMPLITUDES = tl.constexpr(8)
 
 
 @triton.jit
@@ -88,7 +88,7 @@ def _square(heights_ptr, number, level, half, side):
     return cell, (vertical + horizontal) * 0.25, live
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
+@kernel(do_not_specialize=["k0", "k1"])
 def fill_heights(
     ints_ptr, reals_ptr, heights_ptr, k0, k1, LEVELS: tl.constexpr, STREAM: tl.constexpr, BLOCK: tl.constexpr
 ):

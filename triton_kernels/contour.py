@@ -12,28 +12,28 @@ float32 in the stated order, no fused operations (launch with enable_fp_fusion=F
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 # Word offsets in a record (``fdsl_gpu.records.CONTOURS``).
-WORDS = Constant(20)
-VERTICES = Constant(0)
-LINES = Constant(1)
-SEQUENCE_LOW = Constant(2)
-SEQUENCE_HIGH = Constant(3)
-GREY_LEVELS = Constant(4)
-WAVE_1 = Constant(5)
-WAVE_2 = Constant(6)
-WAVE = Constant(7)
-RADIUS_X = Constant(8)
-RADIUS_Y = Constant(9)
-CENTER_X = Constant(10)
-CENTER_Y = Constant(11)
-STEP = Constant(12)
-NOISE = Constant(13)
-CATEGORY = Constant(14)
-MAGNIFY_X = Constant(15)
-MAGNIFY_Y = Constant(16)
+WORDS = tl.constexpr(20)
+VERTICES = tl.constexpr(0)
+LINES = tl.constexpr(1)
+SEQUENCE_LOW = tl.constexpr(2)
+SEQUENCE_HIGH = tl.constexpr(3)
+GREY_LEVELS = tl.constexpr(4)
+WAVE_1 = tl.constexpr(5)
+WAVE_2 = tl.constexpr(6)
+WAVE = tl.constexpr(7)
+RADIUS_X = tl.constexpr(8)
+RADIUS_Y = tl.constexpr(9)
+CENTER_X = tl.constexpr(10)
+CENTER_Y = tl.constexpr(11)
+STEP = tl.constexpr(12)
+NOISE = tl.constexpr(13)
+CATEGORY = tl.constexpr(14)
+MAGNIFY_X = tl.constexpr(15)
+MAGNIFY_Y = tl.constexpr(16)
 
 
 @triton.jit
@@ -72,7 +72,7 @@ def _draw_greys(ints_ptr, greys_ptr, num_lines, max_lines, key0, key1, GREY_STRE
         first += BLOCK
 
 
-@triton.jit(do_not_specialize=["key0", "key1"])
+@kernel(do_not_specialize=["key0", "key1"])
 def vertices(
     ints_ptr,
     reals_ptr,
@@ -187,7 +187,7 @@ def draw_polygon(vertices_ptr, num_vertices, canvas_ptr, size, value, BLOCK: tl.
         block += BLOCK
 
 
-@triton.jit
+@kernel
 def raster(
     ints_ptr,
     vertices_ptr,
@@ -212,7 +212,7 @@ def raster(
     draw_polygon(vertices_ptr, num_vertices, canvas_ptr + record // CONTOURS * size * size, size, value, BLOCK)
 
 
-@triton.jit
+@kernel
 def resolve(canvas_ptr, planes_ptr, pixels, background, BLOCK: tl.constexpr):
     """Write planes uint8 [pixels] from the canvas int32 [pixels], 0 there meaning background; leave the canvas 0."""
     offset = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -222,7 +222,7 @@ def resolve(canvas_ptr, planes_ptr, pixels, background, BLOCK: tl.constexpr):
     tl.store(canvas_ptr + offset, tl.zeros_like(value), mask=live)
 
 
-@triton.jit
+@kernel
 def resolve_scene(
     canvas_ptr,
     ints_ptr,

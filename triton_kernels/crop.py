@@ -14,18 +14,18 @@ The CPU twin is ``fdsl_gpu/cpu_kernels/crop.py``.
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 
 NUM_WARPS = 4
 
 # Word offsets in a record of 76 words.
-RECORD_WORDS = Constant(76)
-TOP = Constant(0)
-LEFT = Constant(1)
-HEIGHT = Constant(2)
-WIDTH = Constant(3)
-BICUBIC = Constant(4)
-FLIPS = Constant(5)
+RECORD_WORDS = tl.constexpr(76)
+TOP = tl.constexpr(0)
+LEFT = tl.constexpr(1)
+HEIGHT = tl.constexpr(2)
+WIDTH = tl.constexpr(3)
+BICUBIC = tl.constexpr(4)
+FLIPS = tl.constexpr(5)
 
 
 def first_tiles(in_size: int, out_size: int) -> tuple[dict[str, int], int]:
@@ -63,7 +63,7 @@ def _coefficients(record_ptr, size, first_ptr, spans_ptr, weights_ptr, IN: tl.co
     return first_ptr + row * OUT, weights_ptr + tl.load(spans_ptr + 2 * row), tl.load(spans_ptr + 2 * row + 1)
 
 
-@triton.jit
+@kernel
 def first_pass(
     planes_ptr,
     words_ptr,
@@ -103,7 +103,7 @@ def first_pass(
         tl.store(target_ptr + (y * OUT + x), byte, mask=inside)
 
 
-@triton.jit
+@kernel
 def second_pass(
     scratch_ptr,
     words_ptr,

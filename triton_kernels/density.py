@@ -28,7 +28,7 @@ Source: Anderson and Farrell, "Improving Fractal Pre-training", WACV 2022, and t
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 LANES = 256
@@ -36,21 +36,21 @@ WARMUP = 32
 NUM_WARPS = 4
 
 # Word offsets in a scene of 403 words, and in each of its fractals.
-SCENE_WORDS = Constant(403)
-NUM_FRACTALS = Constant(0)
-FRACTALS = Constant(28)
-FRACTAL_WORDS = Constant(75)
-NUM_MAPS = Constant(0)
-SEQUENCE_LOW = Constant(1)
-SEQUENCE_HIGH = Constant(2)
-VIEW = Constant(3)
-SELECT = Constant(4)
-MAPS = Constant(12)
-START = Constant(60)
-SHIFT = Constant(62)
-STRETCH = Constant(64)
-FLIPS = Constant(66)
-PATCH = Constant(67)
+SCENE_WORDS = tl.constexpr(403)
+NUM_FRACTALS = tl.constexpr(0)
+FRACTALS = tl.constexpr(28)
+FRACTAL_WORDS = tl.constexpr(75)
+NUM_MAPS = tl.constexpr(0)
+SEQUENCE_LOW = tl.constexpr(1)
+SEQUENCE_HIGH = tl.constexpr(2)
+VIEW = tl.constexpr(3)
+SELECT = tl.constexpr(4)
+MAPS = tl.constexpr(12)
+START = tl.constexpr(60)
+SHIFT = tl.constexpr(62)
+STRETCH = tl.constexpr(64)
+FLIPS = tl.constexpr(66)
+PATCH = tl.constexpr(67)
 
 
 def steps_of(points: int) -> int:
@@ -92,7 +92,7 @@ def _strides(flips, SIZE: tl.constexpr):
     return origin, row, column
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
+@kernel(do_not_specialize=["k0", "k1"])
 def count_points(
     ints_ptr,
     reals_ptr,
@@ -183,7 +183,7 @@ def count_points(
                 tl.atomic_add(hits_ptr + cell, 1, mask=keep, sem="relaxed")
 
 
-@triton.jit
+@kernel
 def spread_hits(
     ints_ptr, hits_ptr, counts_ptr, peaks_ptr, SIZE: tl.constexpr, MAX_FRACTALS: tl.constexpr, BLOCK: tl.constexpr
 ):

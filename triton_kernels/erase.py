@@ -16,24 +16,24 @@ import triton
 import triton.language as tl
 
 from triton_kernels.augment import look_up, luma, state
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 NUM_WARPS = 4
 
 # How a rectangle is filled.
-CONST = Constant(0)
-RAND = Constant(1)
-PIXEL = Constant(2)
+CONST = tl.constexpr(0)
+RAND = tl.constexpr(1)
+PIXEL = tl.constexpr(2)
 
 # Word offsets in a record of 76 words.
-RECORD_WORDS = Constant(76)
-NUM_ERASURES = Constant(7)
-NOISE_LOW = Constant(8)
-NOISE_HIGH = Constant(9)
-VIEW = Constant(10)
-ERASURES = Constant(60)
-MAX_ERASURES = Constant(4)
+RECORD_WORDS = tl.constexpr(76)
+NUM_ERASURES = tl.constexpr(7)
+NOISE_LOW = tl.constexpr(8)
+NOISE_HIGH = tl.constexpr(9)
+VIEW = tl.constexpr(10)
+ERASURES = tl.constexpr(60)
+MAX_ERASURES = tl.constexpr(4)
 
 
 @triton.jit
@@ -98,7 +98,7 @@ def _finish(
     tl.store(out_ptr, word, mask=inside)
 
 
-@triton.jit(do_not_specialize=["slots", "noise_stride", "k0", "k1"])
+@kernel(do_not_specialize=["slots", "noise_stride", "k0", "k1"])
 def write(
     words_ptr,
     pictures_ptr,

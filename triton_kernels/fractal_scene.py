@@ -23,22 +23,22 @@ import triton
 import triton.language as tl
 
 from triton_kernels.background import rgb_of
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 
 # Word offsets in a scene of 403 words, and in each of its fractals.
-SCENE_WORDS = Constant(403)
-NUM_FRACTALS = Constant(0)
-FACTORS = Constant(20)
-OFFSETS = Constant(23)
-BLUR = Constant(26)
-FRACTALS = Constant(28)
-FRACTAL_WORDS = Constant(75)
-HUE = Constant(68)
-SATURATION = Constant(69)
-VALUE = Constant(70)
-SIDE = Constant(71)
-LEFT = Constant(72)
-TOP = Constant(73)
+SCENE_WORDS = tl.constexpr(403)
+NUM_FRACTALS = tl.constexpr(0)
+FACTORS = tl.constexpr(20)
+OFFSETS = tl.constexpr(23)
+BLUR = tl.constexpr(26)
+FRACTALS = tl.constexpr(28)
+FRACTAL_WORDS = tl.constexpr(75)
+HUE = tl.constexpr(68)
+SATURATION = tl.constexpr(69)
+VALUE = tl.constexpr(70)
+SIDE = tl.constexpr(71)
+LEFT = tl.constexpr(72)
+TOP = tl.constexpr(73)
 
 
 @triton.jit
@@ -83,7 +83,7 @@ def _blend(a, b, c, d, right, down, SHIFT: tl.constexpr):
     return ((above * (2048 - down) + below * down + (1 << 21)) >> 22) << SHIFT
 
 
-@triton.jit
+@kernel
 def compose(
     ints_ptr,
     reals_ptr,
@@ -171,7 +171,7 @@ def _weigh_column(above_ptr, here_ptr, below_ptr, column, live, weight, SHIFT: t
     return _weigh(above, here, below, weight, SHIFT)
 
 
-@triton.jit
+@kernel
 def finish(reals_ptr, scenes_ptr, planes_ptr, size, PLANES: tl.constexpr, BLOCK: tl.constexpr):
     """Blur scenes and write them as planes; grid (B, blocks of pixels).
 

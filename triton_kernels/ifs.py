@@ -34,7 +34,7 @@ released renderer.
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 LANES = 64
@@ -42,22 +42,22 @@ WARMUP = 32
 NUM_WARPS = 2
 
 # Word offsets in a record of 120 words.
-RECORD_WORDS = Constant(120)
-NUM_MAPS = Constant(0)
-SEQUENCE_LOW = Constant(1)
-SEQUENCE_HIGH = Constant(2)
-SHIFT_RIGHT = Constant(3)
-SELECT = Constant(4)
-MAPS = Constant(12)
-CAMERA = Constant(108)
-FOCAL = Constant(117)
-DISTANCE = Constant(118)
-SHIFT_UP = Constant(119)
+RECORD_WORDS = tl.constexpr(120)
+NUM_MAPS = tl.constexpr(0)
+SEQUENCE_LOW = tl.constexpr(1)
+SEQUENCE_HIGH = tl.constexpr(2)
+SHIFT_RIGHT = tl.constexpr(3)
+SELECT = tl.constexpr(4)
+MAPS = tl.constexpr(12)
+CAMERA = tl.constexpr(108)
+FOCAL = tl.constexpr(117)
+DISTANCE = tl.constexpr(118)
+SHIFT_UP = tl.constexpr(119)
 
-NEAR = Constant(1.0)
-FAR = Constant(100.0)
-SUM_LIMIT = Constant(2.0**35)
-SUM_SCALE = Constant(2.0**20)
+NEAR = tl.constexpr(1.0)
+FAR = tl.constexpr(100.0)
+SUM_LIMIT = tl.constexpr(2.0**35)
+SUM_SCALE = tl.constexpr(2.0**20)
 
 
 def steps_of(points: int) -> int:
@@ -107,7 +107,7 @@ def _center(lane_sums, low, scale, POINTS: tl.constexpr):
     return tl.div_rn((total * (1.0 / SUM_SCALE) + low * scale) + 1.0, POINTS + 1.0)
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
+@kernel(do_not_specialize=["k0", "k1"])
 def draw_3d(
     ints_ptr,
     reals_ptr,

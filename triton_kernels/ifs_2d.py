@@ -32,7 +32,7 @@ Source: Kataoka et al., "Pre-training without Natural Images", ACCV 2020, and it
 import triton
 import triton.language as tl
 
-from triton_kernels.constants import Constant
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 LANES = 256
@@ -41,20 +41,20 @@ LANE_BLOCK = 64
 PIXEL_GROUPS = 64
 
 # Word offsets in a record of 68 words.
-RECORD_WORDS = Constant(68)
-NUM_MAPS = Constant(0)
-PATTERN_LOW = Constant(1)
-PATTERN_HIGH = Constant(2)
-VIEW = Constant(3)
-MIRROR = Constant(4)
-SELECT = Constant(8)
-MAPS = Constant(16)
-LOW = Constant(64)
-SCALE = Constant(66)
+RECORD_WORDS = tl.constexpr(68)
+NUM_MAPS = tl.constexpr(0)
+PATTERN_LOW = tl.constexpr(1)
+PATTERN_HIGH = tl.constexpr(2)
+VIEW = tl.constexpr(3)
+MIRROR = tl.constexpr(4)
+SELECT = tl.constexpr(8)
+MAPS = tl.constexpr(16)
+LOW = tl.constexpr(64)
+SCALE = tl.constexpr(66)
 
-PADDING = Constant(6.0)
-GREY = Constant(127)
-BELOW = Constant(32833)
+PADDING = tl.constexpr(6.0)
+GREY = tl.constexpr(127)
+BELOW = tl.constexpr(32833)
 
 
 def steps_of(points: int) -> int:
@@ -89,7 +89,7 @@ def _plot(x, y, low_x, low_y, scale_x, scale_y, marks_ptr, number, emitted, SIZE
         tl.store(marks_ptr + cell, (number * 0 + 1).to(tl.uint8), mask=keep)
 
 
-@triton.jit
+@kernel
 def plot_2d(
     ints_ptr,
     reals_ptr,
@@ -157,7 +157,7 @@ def _pattern(group, j, view, low, high, k0, k1):
     return half < BELOW
 
 
-@triton.jit(do_not_specialize=["k0", "k1"])
+@kernel(do_not_specialize=["k0", "k1"])
 def compose_2d(
     ints_ptr,
     marks_ptr,

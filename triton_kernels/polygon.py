@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from triton_kernels.contour import CATEGORY, LINES, VERTICES, WORDS, draw_polygon
+from triton_kernels.launch import kernel
 
 
 @triton.jit
@@ -66,7 +67,7 @@ def _corner(vertices_ptr, v, x0, y0, x1, y1, num_vertices, STEP: tl.constexpr):
     return column
 
 
-@triton.jit
+@kernel
 def corners(
     ints_ptr,
     vertices_ptr,
@@ -97,7 +98,7 @@ def corners(
     tl.store(corners_ptr + v, (upper & 0xFFFF) | (lower << 16), mask=live)
 
 
-@triton.jit
+@kernel
 def fill(
     ints_ptr,
     vertices_ptr,
@@ -183,7 +184,7 @@ def fill(
     tl.atomic_max(canvas_ptr + column, value + column * 0, mask=inside & (column < size), sem="relaxed")
 
 
-@triton.jit
+@kernel
 def outline(
     ints_ptr,
     vertices_ptr,

@@ -17,6 +17,7 @@ A chain that runs away may reach NaN: comparisons with NaN leave the extremes in
 import triton
 import triton.language as tl
 
+from triton_kernels.launch import kernel
 from triton_kernels.philox import philox4x32
 
 BLOCK = 64
@@ -75,7 +76,7 @@ def _step_3d(word, x, y, z, walks, thresholds, maps_ptr, n):
     return tl.where(walks, next_x, x), tl.where(walks, next_y, y), tl.where(walks, next_z, z)
 
 
-@triton.jit(do_not_specialize=["n", "k0", "k1"])
+@kernel(do_not_specialize=["n", "k0", "k1"])
 def extremes_2d(
     maps_ptr,
     thresholds_ptr,
@@ -138,7 +139,7 @@ def _hit(x, y, box, seen_ptr, live, CANVAS: tl.constexpr, PADDING: tl.constexpr)
     return tl.where((old & bit) == 0, 1, 0)
 
 
-@triton.jit(do_not_specialize=["n", "k0", "k1"])
+@kernel(do_not_specialize=["n", "k0", "k1"])
 def fill_2d(
     maps_ptr,
     thresholds_ptr,
@@ -195,7 +196,7 @@ def fill_2d(
     tl.store(fills_ptr + lane, fill, mask=live)
 
 
-@triton.jit(do_not_specialize=["n", "k0", "k1"])
+@kernel(do_not_specialize=["n", "k0", "k1"])
 def extremes_3d(
     maps_ptr,
     thresholds_ptr,
@@ -254,7 +255,7 @@ def _terms(x, y, z, low, span, center_x, center_y, center_z, SQUARES: tl.constex
     return term_x, term_y, term_z
 
 
-@triton.jit(do_not_specialize=["n", "k0", "k1"])
+@kernel(do_not_specialize=["n", "k0", "k1"])
 def means_3d(
     maps_ptr,
     thresholds_ptr,

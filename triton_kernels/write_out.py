@@ -15,6 +15,8 @@ The CPU twin is ``fdsl_gpu/cpu_kernels/write_out.py``.
 import triton
 import triton.language as tl
 
+from triton_kernels.launch import kernel
+
 NUM_WARPS = 4
 
 
@@ -35,7 +37,7 @@ def _resample(source_ptr, offsets, step, weights_ptr, inside, OUT: tl.constexpr,
     return tl.minimum(tl.maximum(total >> 22, 0), 255)
 
 
-@triton.jit
+@kernel
 def horizontal(
     planes_ptr,
     first_ptr,
@@ -76,7 +78,7 @@ def _store(out_ptr, byte, table_ptr, inside, TABLE: tl.constexpr):
         tl.store(out_ptr, byte.to(tl.uint8), mask=inside)
 
 
-@triton.jit
+@kernel
 def write(
     source_ptr,
     first_ptr,
