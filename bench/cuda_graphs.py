@@ -16,7 +16,7 @@ import torch
 
 from bench.common import FORMATS
 from fdsl_gpu import FDSLDataset
-from fdsl_gpu.renderer import _even, _words, _Work
+from fdsl_gpu.renderer import Work, _words, even_chunks
 
 _CALLS = 30
 
@@ -37,11 +37,11 @@ def _kernels(dataset: FDSLDataset, positions: Any, out: Any) -> tuple[Callable[[
     labels, instances = dataset.locate(positions)
     words = _words(renderer.formula.draw(renderer.key, labels, instances)).pin_memory()
     fixed = words.to(dataset.device)
-    work = _Work(renderer.key, fixed, None, out, None)
+    work = Work(renderer.key, fixed, None, out, None)
     lane = renderer.lane()
 
     def kernels() -> None:
-        for part in _even(len(words), lane.chunk):
+        for part in even_chunks(len(words), lane.chunk):
             lane(work, part)
 
     return kernels, lambda: fixed.copy_(words, non_blocking=True)

@@ -153,8 +153,8 @@ def by_chunk(place: Place, seconds: float) -> Results:
         for chunk in (1, 4) if place.rehearsal else (4, 8, 16, 32, 64, 128, 256):
             dataset = FDSLDataset(name, place.batch, device=place.device, **FORMATS[place.dtypes[0]])
             with (
-                mock.patch.object(renderer, "_MAX_CHUNK", chunk),
-                mock.patch.object(renderer, "_GPU_BYTES", 1 << 40),
+                mock.patch.object(renderer, "MAX_CHUNK", chunk),
+                mock.patch.object(renderer, "GPU_BYTES", 1 << 40),
             ):
                 row = _rates(iter(dataset), place)
             formula = dataset.source.formulas[0]
@@ -213,7 +213,7 @@ def peers(place: Place, seconds: float) -> Results:
     if place.peers is None:
         yield "skipped", "no --peers FOLDER"
         return
-    from bench.peers import cuda_renderer
+    from bench.peers.cuda import cuda_renderer
 
     yield from cuda_renderer(place.peers).items()
 

@@ -221,7 +221,7 @@ SECTIONS = [
     Section("Goals of the GPU", "An H100, bfloat16, batches of 256.", goals_table, gpu="goals"),
     Section("Stages", "Where the time of a batch goes (`bench.stages`).", stages_table, "stages-cpu", "stages"),
     Section("Peers", "The originals' generators (`bench.peers`).", peers_table, "peers-cpu", whole=True),
-    Section("The peer on CUDA", "Its renderer and ours, in turns (`bench.cuda_peer`).", peers_table, gpu="peers"),
+    Section("The peer on CUDA", "Its renderer and ours, in turns (`bench.peers.cuda`).", peers_table, gpu="peers"),
     Section("Augmenting", "RandAugment and its company (`bench.augment`).", rows_table, "augment-cpu", "augmented"),
     Section(
         "Scaling",

@@ -40,9 +40,9 @@ _PRIMITIVES: dict[Primitive, str] = {
     "points_3d": "points.Points3D",
 }
 
-# Of a chunk's planes on a CPU; of all its scratch memory on a GPU.
-_CPU_BYTES, _GPU_BYTES = 4 << 20, 320 << 20
-_MAX_CHUNK = 256
+CPU_BYTES, GPU_BYTES, MAX_CHUNK = 4 << 20, 320 << 20, 256
+"""Bounds of a chunk: bytes of its planes on a CPU, of all its scratch memory on a GPU, images."""
+
 # Few: each costs 0.15 ms of Python, and more where threads compete for it.
 _CHUNKS_A_THREAD = 2
 
@@ -55,7 +55,7 @@ def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> 
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """A batch to be drawn: words on the device, and where it goes."""
 
     key: philox.Key
@@ -80,7 +80,7 @@ class _Lane:
         """Most images at a time."""
         return len(self._planes)
 
-    def __call__(self, work: _Work, part: slice) -> None:
+    def __call__(self, work: Work, part: slice) -> None:
         records = work.records[part]
         planes = self._planes[: len(records)]
         if work.masks is None:
@@ -114,7 +114,7 @@ class _Team:
             self._lanes.put(lane)
         self._helpers = ThreadPoolExecutor(max(threads - 1, 1), thread_name_prefix="fdsl_gpu")
 
-    def draw(self, work: _Work, make_lane: Callable[[], _Lane]) -> None:
+    def draw(self, work: Work, make_lane: Callable[[], _Lane]) -> None:
         """Draw a batch. ``make_lane`` is not kept: it knows the renderer, which then would know itself."""
         count = len(work.records)
         chunk = min(self._chunk, -(-count // (_CHUNKS_A_THREAD * self._threads)))
@@ -133,7 +133,7 @@ class _Team:
         for helper in begun:
             helper.result()
 
-    def _run(self, work: _Work, parts: Iterator[slice], make_lane: Callable[[], _Lane]) -> None:
+    def _run(self, work: Work, parts: Iterator[slice], make_lane: Callable[[], _Lane]) -> None:
         lane = self._lanes.get()
         try:
             lane = lane or make_lane()
@@ -227,7 +227,7 @@ class Renderer:
         if not len(records):
             return out
         if self.device.type == "cpu":
-            self._draw_on_threads(_Work(self.key, _words(records), presented, out, masks))
+            self._draw_on_threads(Work(self.key, _words(records), presented, out, masks))
         else:
             with self._lock:
                 self._draw_on_stream(_words(records), presented, out, masks)
@@ -253,13 +253,13 @@ class Renderer:
         words = words.pin_memory().to(self.device, non_blocking=True)
         if presented is not None:
             presented = presented.pin_memory().to(self.device, non_blocking=True)
-        work = _Work(self.key, words, presented, out, masks)
+        work = Work(self.key, words, presented, out, masks)
         lane = self.lane()
-        for part in _even(len(words), lane.chunk):
+        for part in even_chunks(len(words), lane.chunk):
             lane(work, part)
         self._drawn = stream.record_event()
 
-    def _draw_on_threads(self, work: _Work) -> None:
+    def _draw_on_threads(self, work: Work) -> None:
         # Of the calling thread: another may have another number.
         threads = torch.get_num_threads()
         with self._lock:
@@ -281,11 +281,11 @@ class Renderer:
         )
         masks = MaskWriteOut(side, self._write_out["image_size"], self.device)
         primitive, presenter = make_primitive(self.formula, self.device, self.backend), self._make_presenter()
-        budget, image_bytes = _CPU_BYTES, planes * side**2
+        budget, image_bytes = CPU_BYTES, planes * side**2
         if self.backend == "triton":
-            budget = _GPU_BYTES
+            budget = GPU_BYTES
             image_bytes += primitive.scratch_bytes + (presenter or write_out).scratch_bytes
-        chunk = min(max(budget // image_bytes, 1), _MAX_CHUNK)
+        chunk = min(max(budget // image_bytes, 1), MAX_CHUNK)
         scratch = torch.empty((chunk, planes, side, side), dtype=torch.uint8, device=self.device)
         return _Lane(primitive, write_out, presenter, masks, scratch)
 
@@ -313,7 +313,7 @@ class Renderer:
         self._process = os.getpid()
 
 
-def _even(count: int, most: int) -> list[slice]:
+def even_chunks(count: int, most: int) -> list[slice]:
     """Chunks that are about equal, so that none leaves a GPU half idle."""
     # In fours, since four records of any length end at a multiple of 16 bytes, which kernels are compiled for.
     most = most // 4 * 4 or most

@@ -1,4 +1,4 @@
-"""bench/peers.py: what it reports with and without peers, and the plain PyTorch IFS that it measures."""
+"""bench/peers: what it reports with and without peers, and the plain PyTorch IFS that it measures."""
 
 import shutil
 import sys
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import cuda_peer, peers, torch_ifs
-from bench.our_makers import CROP, ON_CUDA, OURS, STORED, TORCH
+from bench.peers import comparison, cuda, torch_ifs
+from bench.peers.makers import CROP, ON_CUDA, OURS, STORED, TORCH
 
 SIZE = 32
 ROW = {"images_per_second", "q1", "q3", "us_per_image", "rounds"}
@@ -72,7 +72,7 @@ def checkouts(tmp_path):
 
 def test_everything_that_can_run_is_measured_and_the_rest_has_a_reason(checkouts):
     slow = ("fractaldb", "anderson", "visualatom-1k", "torch", "rcdb-1k, cropped")
-    report = peers.measure(checkouts, image_size=SIZE, rounds=1, images=4, stored=4, skip=slow)
+    report = comparison.measure(checkouts, image_size=SIZE, rounds=1, images=4, stored=4, skip=slow)
     results, missing = report["results"], report["not_measured"]
     assert set(results) == {"rcdb-1k", STORED, "RCDB released script", "FractalDB released points"}
     assert all(set(row) == ROW and row["images_per_second"] > 0 for row in results.values())
@@ -83,32 +83,32 @@ def test_everything_that_can_run_is_measured_and_the_rest_has_a_reason(checkouts
     assert [(item["ours"], item["peer"]) for item in report["ratios"]] == [("rcdb-1k", "RCDB released script")]
     assert not list(checkouts.rglob("*.png"))
     assert not list(checkouts.rglob("__pycache__"))
-    peers.print_report(report)
+    comparison.print_report(report)
 
 
 def test_ratios_are_of_what_was_measured():
     rates = {name: {"us_per_image": 100.0} for name in OURS} | {STORED: {"us_per_image": 250.0}}
-    ratios = peers.compare(rates)
+    ratios = comparison.compare(rates)
     assert [set(item) for item in ratios] == [{"ours", "peer", "ratio", "required", "aim", "note"}] * 2
     assert [(item["ratio"], item["required"]) for item in ratios] == [(2.5, 1.7), (2.5, 6.0)]
 
 
 def test_every_comparison_is_of_contenders_that_exist():
     served = {*OURS, STORED, *TORCH} | {name + ON_CUDA for name in [*OURS, *TORCH]}
-    served |= {name for name in peers.IMAGES if "released" in name or "fractal-pretraining" in name}
-    assert {name for item in peers.COMPARISONS for name in (item.ours, item.peer)} <= served
+    served |= {name for name in comparison.IMAGES if "released" in name or "fractal-pretraining" in name}
+    assert {name for item in comparison.COMPARISONS for name in (item.ours, item.peer)} <= served
 
 
 @pytest.mark.parametrize("folder", ["none", "empty"])
 def test_without_checkouts_peers_are_not_measured(folder, tmp_path):
-    with peers.peer_workers(None if folder == "none" else tmp_path, sys.executable) as (started, failed):
+    with comparison.peer_workers(None if folder == "none" else tmp_path, sys.executable) as (started, failed):
         assert started == []
-        assert set(failed) == {name for _, name in peers.CHECKOUTS.values()}
+        assert set(failed) == {name for _, name in comparison.CHECKOUTS.values()}
         assert all("checkout" in reason for reason in failed.values())
 
 
 def test_an_interpreter_that_does_not_exist_is_a_reason(checkouts):
-    with peers.peer_workers(checkouts, "no-such-python") as (_, failed):
+    with comparison.peer_workers(checkouts, "no-such-python") as (_, failed):
         assert "no-such-python" in failed["RCDB released script"]
 
 
@@ -187,7 +187,7 @@ int main()
 
 
 def test_the_cuda_peer_is_built_with_other_sizes():
-    source = cuda_peer.adapted(PROFILE, vertices=70, lines=50, size=80, batch=30, raise_limit=True)
+    source = cuda.adapted(PROFILE, vertices=70, lines=50, size=80, batch=30, raise_limit=True)
     for line in ("nvertex = 70;", "norbits = 50;", "res = 80;", "batch_size = 30;", "LaunchCount, 8 * 30);"):
         assert source.count(line) == 1
     assert source.count("genvatom_batch<<<1, batch_size>>>(d_imgarr);") == 2
@@ -195,14 +195,14 @@ def test_the_cuda_peer_is_built_with_other_sizes():
 
 def test_another_version_of_the_cuda_peer_is_refused():
     with pytest.raises(RuntimeError, match="another version"):
-        cuda_peer.adapted("int main() {}", vertices=1, lines=1, size=8, batch=1)
+        cuda.adapted("int main() {}", vertices=1, lines=1, size=8, batch=1)
 
 
 def test_our_work_beside_the_cuda_peer_is_what_was_asked_for():
-    records = cuda_peer.our_records(50, 4, 64, 3)
+    records = cuda.our_records(50, 4, 64, 3)
     assert records["vertices"].tolist() == [50] * 3
     assert records["lines"].tolist() == [4] * 3
-    planes = cuda_peer.our_batch(50, 4, 64, 3, torch.device("cpu"))()
+    planes = cuda.our_batch(50, 4, 64, 3, torch.device("cpu"))()
     assert planes.shape == (3, 1, 64, 64)
     assert (planes > 0).any(dim=(1, 2, 3)).all()
 
@@ -210,10 +210,10 @@ def test_our_work_beside_the_cuda_peer_is_what_was_asked_for():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a CUDA device")
 def test_the_cuda_peer_says_what_it_needs(tmp_path):
     with pytest.raises(RuntimeError, match="CUDA device"):
-        peers.cuda_renderer(tmp_path)
+        cuda.cuda_renderer(tmp_path)
 
 
 def test_a_build_without_nvcc_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda *arguments, **keywords: None)
     with pytest.raises(RuntimeError, match="nvcc"):
-        cuda_peer.build("", tmp_path, (9, 0))
+        cuda.build("", tmp_path, (9, 0))

@@ -10,7 +10,7 @@ import torch
 
 import fdsl_gpu
 from fdsl_gpu import FDSLDataset, FDSLLoader
-from fdsl_gpu.renderer import _words, _Work
+from fdsl_gpu.renderer import Work, _words
 
 pytestmark = pytest.mark.gpu
 
@@ -158,7 +158,7 @@ def _draw(
 ) -> None:
     lane = renderer.lane()
     for start in range(0, len(out), lane.chunk):
-        lane(_Work(renderer.key, *words, out, masks), slice(start, start + lane.chunk))
+        lane(Work(renderer.key, *words, out, masks), slice(start, start + lane.chunk))
 
 
 def test_gpu_loader_delivers_the_stream() -> None:

@@ -45,7 +45,7 @@ def test_threads_and_chunks_do_not_show(threads: int, chunk: int, monkeypatch: p
     labels = np.arange(23)
     expected = draw(FORMULAS["rcdb"], "numba", labels)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr("fdsl_gpu.renderer._MAX_CHUNK", chunk)
+    monkeypatch.setattr("fdsl_gpu.renderer.MAX_CHUNK", chunk)
     assert torch.equal(draw(FORMULAS["rcdb"], "numba", labels), expected)
 
 

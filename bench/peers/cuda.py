@@ -1,6 +1,6 @@
 """The CUDA renderer of fdsl-gpu-pipeline (PDP 2026), built from a checkout for the GPU at hand, beside ours.
 
-    python -m bench.cuda_peer FOLDER --json FILE
+    python -m bench.peers.cuda FOLDER --json FILE
 
 Both draw the pictures of one class: 1,000 vertices x 200 lines, 512 pixels, in batches of 512, random numbers made on
 the device, into canvases of one byte a pixel; nothing is resized, labelled or copied. Of the peer, each batched variant
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from bench.common import parser, print_table, save, summary
-from fdsl_gpu import philox
+from fdsl_gpu import philox, renderer
 from fdsl_gpu.formulas.visualatom import VisualAtom
 from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import backend_for
@@ -42,9 +42,6 @@ DIFFERENCES = [
 """What the two draw differently, by their sources."""
 
 ROUNDS, CALLS = 5, 20
-
-_CHUNK_BYTES = 8 << 20
-"""Canvases drawn at a time, as ``fdsl_gpu.renderer`` works off a batch on a GPU."""
 
 # Ours, put before the peer frees its memory: draws one batch on cleared canvases and counts those with a bright pixel.
 _COUNT = """
@@ -148,11 +145,11 @@ def our_batch(vertices: int, lines: int, size: int, batch: int, device: torch.de
     records = torch.from_numpy(as_words(our_records(vertices, lines, size, batch))).to(device)
     planes = torch.empty((batch, 1, size, size), dtype=torch.uint8, device=device)
     key = philox.dataset_key(0, VisualAtom.NUMBER)
-    chunk = max(_CHUNK_BYTES // size**2, 1)
+    chunks = renderer.even_chunks(batch, renderer.GPU_BYTES // (size**2 + contours.scratch_bytes))
 
     def call() -> torch.Tensor:
-        for part, out in zip(records.split(chunk), planes.split(chunk), strict=True):
-            contours.draw(part, key, out)
+        for part in chunks:
+            contours.draw(records[part], key, planes[part])
         return planes
 
     return call

@@ -1,6 +1,6 @@
 """Released generators, driven in memory: run by an interpreter that has their packages, one process for each peer.
 
-    python bench/peer_drivers.py DRIVER FILE
+    python bench/peers/drivers.py DRIVER FILE
 
 Needs nothing but the standard library and what the peer needs. Every driver loads the peer's own code from FILE, where
 its owner checked it out, and gives makers: calls that make N pictures and keep them in memory. What is timed:

@@ -1,6 +1,6 @@
 """What ``bench.peers`` measures of ours, of stored images and of plain PyTorch, served by a process of one thread.
 
-python -m bench.our_makers --image-size 224
+python -m bench.peers.makers --image-size 224
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from bench import torch_ifs
 from bench.common import synchronise
-from bench.peer_drivers import Make, serve
+from bench.peers import torch_ifs
+from bench.peers.drivers import Make, serve
 from bench.stored_images import StoredImages
 from fdsl_gpu import FDSLDataset
 from fdsl_gpu.augment import RandomResizedCrop, Recipe
@@ -58,7 +58,7 @@ def drawing(name: str, options: dict[str, Any], image_size: int, device: str) ->
 
 
 def plain_torch(compiled: bool, image_size: int, device: str) -> Make:
-    """Pictures by ``bench.torch_ifs``, at most 8 at a time on a CPU and 128 on a GPU, where more are no faster."""
+    """Pictures by ``torch_ifs``, at most 8 at a time on a CPU and 128 on a GPU, where more are no faster."""
     most = 8 if device == "cpu" else 128
 
     @functools.cache

@@ -6,7 +6,7 @@
 Rates are of 224-pixel images of ours, uint8 of three channels in memory, against each peer's own picture in memory;
 stored images are compared with float32, cropped and normalised alike. FOLDER holds checkouts of the peers by the person
 who runs this, found by their files; they run in the interpreter given by ``--python``, which needs their packages
-(noise, opencv-python-headless, numba, numpy, pillow). ``bench.peer_drivers`` says exactly what is timed of them. Every
+(noise, opencv-python-headless, numba, numpy, pillow). ``bench.peers.drivers`` says exactly what is timed of them. Every
 contender lives in a process with one thread and takes its turn in each round. What cannot run is reported with the
 reason, and the rest goes on. Where other work shares the cores, ``--clock cpu`` counts time on the CPU.
 """
@@ -24,9 +24,9 @@ from typing import Any
 import torch
 
 from bench.common import parser, print_table, save
-from bench.cuda_peer import cuda_renderer
-from bench.our_makers import ON_CUDA, STORED
-from bench.workers import Clock, Contender, NotMeasured, Worker, side_by_side
+from bench.peers.cuda import cuda_renderer
+from bench.peers.makers import ON_CUDA, STORED
+from bench.peers.workers import Clock, Contender, NotMeasured, Worker, side_by_side
 
 IMAGES = {
     "visualatom-1k": 256,
@@ -120,7 +120,7 @@ def find(folder: Path, file: str) -> Path:
 @contextlib.contextmanager
 def our_worker(image_size: int, stored: int) -> Iterator[Worker]:
     """The process of ours, of stored images and of plain PyTorch."""
-    worker = Worker([sys.executable, "-m", "bench.our_makers", f"--image-size={image_size}", f"--stored={stored}"])
+    worker = Worker([sys.executable, "-m", "bench.peers.makers", f"--image-size={image_size}", f"--stored={stored}"])
     with contextlib.closing(worker):
         yield worker
 
@@ -130,7 +130,7 @@ def peer_workers(folder: Path | None, python: str) -> Iterator[tuple[list[Worker
     """A process for each peer that can start, and why others could not."""
     started: list[Worker] = []
     failed: dict[str, str] = {}
-    drivers = str(Path(__file__).with_name("peer_drivers.py"))
+    drivers = str(Path(__file__).with_name("drivers.py"))
     with contextlib.ExitStack() as stack:
         # Numba's caches and byte code must not be left in the checkouts.
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="fdsl_gpu_bench_"))

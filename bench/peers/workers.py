@@ -27,7 +27,7 @@ class NotMeasured(Exception):
 
 
 class Worker:
-    """A process that serves makers of pictures (see ``bench.peer_drivers.serve``); ended by :meth:`close`.
+    """A process that serves makers of pictures (see ``bench.peers.drivers.serve``); ended by :meth:`close`.
 
     Args:
         command: the process.

@@ -1,0 +1,5 @@
+"""``python -m bench.peers`` is ``bench.peers.comparison``."""
+
+from bench.peers.comparison import main
+
+main()
