@@ -105,16 +105,20 @@ def test_another_launch_is_another_kernel(launches: list[Any], change: dict[str,
     assert len(launches) == 5
 
 
-def test_triton_is_asked_once_until_it_is_forgotten(launches: list[Any]) -> None:
+def test_triton_is_asked_once_until_it_is_forgotten_or_memory_is_large(launches: list[Any]) -> None:
     kernel = Kernel(scale)
+    small, large = (torch.empty(size, dtype=torch.int32, device="meta") for size in (2**29 - 1, 2**29))
     with mock.patch.object(JITFunction, "run", autospec=True, side_effect=JITFunction.run) as asked:
         for _ in range(3):
-            launch(kernel)
+            launch(kernel, source=small)
         assert asked.call_count == 1
         kernel.forget()
-        launch(kernel)
-    assert asked.call_count == 2
-    assert len(launches) == 4
+        launch(kernel, source=small)
+        assert asked.call_count == 2
+        for tensor in (large, large[1:5]):
+            launch(kernel, source=tensor)
+    assert asked.call_count == 4
+    assert len(launches) == 6
 
 
 def test_names_of_constants_count_not_their_order(launches: list[Any]) -> None:

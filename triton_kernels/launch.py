@@ -14,10 +14,10 @@ class Kernel(JITFunction):
     """A kernel that remembers what Triton compiled for the arguments of a launch.
 
     At every launch Triton describes each argument, writes the descriptions down as one text to look the kernel up by,
-    and compares each global constant with the one that was compiled. Here the description is what Python has at hand:
-    dtypes and alignments of tensors, and all other values as they are. Triton compiles for less than that, so two
-    launches of one description are launches of one kernel. Pass tensors and integers by position, constants by name.
-    Settings of Triton that change after a first launch are not noticed.
+    and compares each global constant with the one that was compiled. Here the description is what Python has at hand,
+    and Triton compiles for no more than that, so two launches of one description are launches of one kernel. Pass
+    tensors and integers by position, constants by name. Settings of Triton that change after a first launch are not
+    noticed.
     """
 
     def __init__(self, function: Callable[..., None], **options: Any) -> None:
@@ -27,15 +27,15 @@ class Kernel(JITFunction):
     def run(self, *arguments: Any, grid: tuple[int, ...], warmup: bool, **options: Any) -> Any:
         """Launch on the current stream of the current device: what ``kernel[grid](...)`` calls."""
         device = driver.active.get_current_device()
-        described = [a if isinstance(a, int) else (a.dtype, a.data_ptr() % 16) for a in arguments]
-        key = (device, *described, *options, *options.values())
-        if warmup or key not in self._ready:
+        key = (device, *map(_described, arguments), *options, *options.values())
+        ready = None if warmup else self._ready.get(key)
+        if ready is None:
             compiled = super().run(*arguments, grid=grid, warmup=warmup, **options)
             if not warmup:
                 # What is passed by name is in the key, so it is the same next time.
                 self._ready[key] = compiled, tuple(options[name] for name in self.arg_names[len(arguments) :])
             return compiled
-        compiled, constants = self._ready[key]
+        compiled, constants = ready
         stream = driver.active.get_current_stream(device)
         compiled[(*grid, 1, 1)[:3]](*arguments, *constants, stream=stream)
         return compiled
@@ -43,6 +43,13 @@ class Kernel(JITFunction):
     def forget(self) -> None:
         """Let the next launch ask Triton."""
         self._ready.clear()
+
+
+def _described(argument: Any) -> Any:
+    """An integer; of a tensor dtype, alignment, and whether its memory is within 2 GiB, which AMD's GPUs go by."""
+    if isinstance(argument, int):
+        return argument
+    return argument.dtype, argument.data_ptr() % 16, argument.untyped_storage().nbytes() >> 31
 
 
 def kernel(function: Callable[..., None] | None = None, **options: Any) -> Any:
