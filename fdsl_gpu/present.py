@@ -12,7 +12,6 @@ A grey picture stays one plane until an operation tells the channels apart.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
@@ -26,6 +25,7 @@ from fdsl_gpu import checks, philox
 from fdsl_gpu.noise import EraseMode, erase_table
 from fdsl_gpu.records import MAX_OPERATIONS, PRESENTATION
 from fdsl_gpu.render.backend import Backend, backend_for, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, CoefficientTables, coefficient_tables
 from fdsl_gpu.write_out import Normalize, batch_words, check_tensors, flat_words, normalisation_table
 
@@ -89,6 +89,14 @@ class Presenter:
         self._mode = _MODES[checks.choice("erase_mode", erase_mode, _MODES)]
         self.device = torch.device(device)
         self.backend = checked_backend(backend or backend_for(self.device), self.device)
+        self._scratch = Scratch(
+            self.device,
+            {
+                "narrowed": ((planes, self.canvas_size * self.image_size), torch.uint8),
+                "pictures": ((2, 3, self.image_size, self.image_size), torch.uint8),
+                "tables": ((2, 3, 256), torch.uint8),
+            },
+        )
         if len(fill) != 3:
             raise ValueError(f"fill: received {fill!r}; allowed: three integers in [0, 255]. Repeat a grey.")
         self._fill = tuple(checks.integer("fill", value, 0, 255) for value in fill)
@@ -101,13 +109,12 @@ class Presenter:
             arrays = {**tables._asdict(), "quotients": _quotients()}
             self._tensors = {name: torch.tensor(array, device=self.device) for name, array in arrays.items()}
             self._tensors |= {"table": table.to(self.device), "noise": noise.to(self.device)}
-            self._scratch: tuple[Tensor, ...] = (torch.empty(0),) * 3
             self._packed_fill = self._fill[0] | self._fill[1] << 8 | self._fill[2] << 16
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that an image takes."""
-        return sum(math.prod(shape) for shape in self._scratch_shapes())
+        return self._scratch.row_bytes
 
     def empty(
         self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
@@ -203,17 +210,17 @@ class Presenter:
         crop, augment, erase = (load_kernels(name) for name in ("crop", "augment", "erase"))
         tiles = load_kernels("write_out").tiles
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
-        scratch, pictures, tables = (memory[:batch] for memory in self._reserve(batch))
         t, reals = self._tensors, presentations.view(torch.float32)
         coefficients = t["first"], t["spans"], t["weights"]
         options: dict[str, Any] = {"num_warps": crop.NUM_WARPS, "enable_fp_fusion": False, "PLANES": self.planes}
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
+        guard = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        with guard, self._scratch.rows(batch) as (narrowed, pictures, tables):
             sizes, count = {"IN": side, "OUT": width}, batch * self.planes
             block, first = crop.first_tiles(side, width)
-            crop.first_pass[(count, first)](planes, presentations, *coefficients, scratch, **sizes, **block, **options)
+            crop.first_pass[(count, first)](planes, presentations, *coefficients, narrowed, **sizes, **block, **options)
             block, grid = tiles(width, width)
             crop.second_pass[(count, *grid)](
-                scratch, presentations, *coefficients, pictures, **sizes, **block, **options
+                narrowed, presentations, *coefficients, pictures, **sizes, **block, **options
             )
             for slot in range(self.operations):
                 augment.tabulate[(batch, 3)](
@@ -253,18 +260,6 @@ class Presenter:
                 **block,
                 **options,
             )
-
-    def _reserve(self, batch: int) -> tuple[Tensor, ...]:
-        """Scratch memory of the kernels: bytes between the passes, pictures, tables."""
-        if self._scratch[0].shape[0] < batch:
-            self._scratch = tuple(
-                torch.empty((batch, *shape), dtype=torch.uint8, device=self.device) for shape in self._scratch_shapes()
-            )
-        return self._scratch
-
-    def _scratch_shapes(self) -> tuple[tuple[int, ...], ...]:
-        width = self.image_size
-        return (self.planes, self.canvas_size * width), (2, 3, width, width), (2, 3, 256)
 
 
 @lru_cache(maxsize=1)

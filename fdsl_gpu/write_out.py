@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks
 from fdsl_gpu.render.backend import backend_for, checked_backend, load_kernels
+from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, Interpolation, coefficients
 
 Normalize: TypeAlias = Literal["imagenet", "half"] | tuple[Sequence[float] | float, Sequence[float] | float] | None
@@ -78,7 +79,9 @@ class WriteOut:
         self._first = torch.tensor(first, device=self.device)
         self._weights = torch.tensor(weights.T.copy(), device=self.device)
         self._table = batch_words(normalisation_table(dtype, normalize, channels)).to(self.device)
-        self._scratch = torch.empty(0, dtype=torch.uint8, device=self.device)
+        # Rows between the passes of a resize, if there is one.
+        narrowed = {"narrowed": ((planes, self.canvas_size, self.image_size), torch.uint8)}
+        self._scratch = Scratch(self.device, narrowed if self.canvas_size != self.image_size else {})
         if self.backend == "numba":
             self._arrays = tuple(tensor.numpy() for tensor in (self._first, self._weights, self._table))
 
@@ -101,8 +104,7 @@ class WriteOut:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that the rows between the passes take an image."""
-        same = self.canvas_size == self.image_size
-        return 0 if same else self.planes * self.canvas_size * self.image_size
+        return self._scratch.row_bytes
 
     def empty(
         self, batch_size: int, memory_format: torch.memory_format = torch.contiguous_format, pin_memory: bool = False
@@ -152,11 +154,11 @@ class WriteOut:
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
         sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else self._weights.shape[0]}
         options: dict[str, Any] = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": False}
-        source = planes
         packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
-        with torch.cuda.device_of(planes):
-            if side != width:
-                source = self._reserve(batch)
+        with torch.cuda.device_of(planes), self._scratch.rows(batch) as narrowed:
+            source = planes
+            if narrowed:
+                (source,) = narrowed
                 block, grid = kernels.tiles(side, width)
                 kernels.horizontal[(batch * self.planes, *grid)](
                     planes, self._first, self._weights, source, **sizes, **block, **options
@@ -177,13 +179,6 @@ class WriteOut:
                 **block,
                 **options,
             )
-
-    def _reserve(self, batch: int) -> Tensor:
-        """Scratch uint8 [batch, P, S, W] for the rows between the passes."""
-        if self._scratch.shape[0] < batch:
-            shape = (batch, self.planes, self.canvas_size, self.image_size)
-            self._scratch = torch.empty(shape, dtype=torch.uint8, device=self.device)
-        return self._scratch[:batch]
 
 
 def check_tensors(planes: Tensor, out: Tensor, picture: tuple[int, ...], image: tuple[int, ...], like: Any) -> None:

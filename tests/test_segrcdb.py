@@ -157,17 +157,18 @@ def test_kernels_fill_random_polygons_as_pillow_does() -> None:
     size, batch, count = 7, 2, 5
     scenes = np.zeros((batch, count), CONTOURS)
     launcher = make(size, "M3", "triton", max_vertices=6, max_lines=2, contours=count)
-    launcher._reserve(batch)
+    with launcher._vertices.rows(batch * count) as (words, _, corners), launcher._canvas.rows(batch) as (canvas,):
+        pass
     expected = [Image.new("L", (size, size)) for _ in range(batch)]
     for i, n in np.ndindex(batch, count):
         polygon = random_polygon(generator, size)[:6]
         contour = scenes[i, n]
         contour["vertices"], contour["lines"], contour["category"] = len(polygon), 1, 100 + n
-        words = torch.from_numpy(np.ascontiguousarray(polygon).view(np.int32)[:, 0].copy())
-        launcher._words[count * i + n, 0, : len(polygon)] = words
+        packed = torch.from_numpy(np.ascontiguousarray(polygon).view(np.int32)[:, 0].copy())
+        words[count * i + n, 0, : len(polygon)] = packed
         oracle.fill(ImageDraw.Draw(expected[i]), polygon, 100 + n)
     masks = torch.full((batch, size, size), 7, dtype=torch.uint8)
-    launcher._fill_masks(torch.from_numpy(as_words(scenes.reshape(-1))), masks)
+    launcher._fill_masks(torch.from_numpy(as_words(scenes.reshape(-1))), words, corners, canvas, masks)
     assert np.array_equal(masks.numpy(), np.stack([np.asarray(image) for image in expected]))
     assert len(masks.unique()) > 3
 

@@ -12,6 +12,7 @@ from fdsl_gpu.records import CONTOURS, CONTOURS_A_SCENE
 from fdsl_gpu.render.backend import Backend, check_tensor, load_kernels
 from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 from fdsl_gpu.render.contours import PIXEL_BLOCK, SIDE_BLOCK
+from fdsl_gpu.render.scratch import Scratch
 
 _CONTOUR_WORDS = CONTOURS.itemsize // 4
 
@@ -58,16 +59,17 @@ class ContourScenes:
         self.device, self.backend = self._stage.device, self._stage.backend
         # The canvas of the Triton twin has 23 bits for the number of a line among those of all contours.
         self.contours = checks.integer("contours", contours, 1, min(1024, (2**23 - 1) // self._stage.rows))
-        self._words = torch.empty(0)
-        self._greys = torch.empty(0)
-        self._canvas = torch.empty(0)
-        self._corners = torch.empty(0)
+        corners = 0 if self.mask_mode == "M1" else 2
+        shapes = {**self._stage.shapes, "corners": ((corners, self._stage.columns), torch.int32)}
+        self._vertices = Scratch(self.device, shapes)
+        # On a GPU the kernels that resolve it leave it zero for the next images.
+        dtype = torch.uint16 if self.backend == "numba" else torch.int32
+        self._canvas = Scratch(self.device, {"canvas": ((self.canvas_size,) * 2, dtype)}, zeroed=True)
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that an image takes beside its planes, with a mask."""
-        contour = self._stage.scratch_bytes + (8 * self._stage.columns if self.mask_mode != "M1" else 0)
-        return self.contours * contour + 5 * self.canvas_size**2
+        return self.contours * self._vertices.row_bytes + self._canvas.row_bytes + self.canvas_size**2
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None = None) -> None:
         """Draw records into planes and masks, every pixel of them.
@@ -98,34 +100,33 @@ class ContourScenes:
         """Picture by picture, so that vertices stay in the cache."""
         from fdsl_gpu.cpu_kernels import polygon
 
-        self._reserve(1)
         kernels = self._stage.kernels
-        words, greys = self._words.numpy(), self._greys.numpy()
-        for i, scene in enumerate(contours.split(self.contours)):
-            self._stage.fill(scene, key, self._words, self._greys)
-            rows, plane = as_contours(scene), planes[i, 0].numpy()
-            if masks is not None and self.mask_mode == "M1":
-                canvas = self._canvas[0].numpy()
-                kernels.raster_scene(rows, words, greys, canvas, self.background)
-                kernels.resolve_scene(canvas, plane, masks[i].numpy())
-                continue
-            kernels.raster_scene(rows, words, greys, plane, self.background)
-            if masks is not None:
-                polygon.draw_masks(rows, words, masks[i].numpy(), self.mask_mode == "M2")
+        with self._vertices.rows(self.contours) as (words, greys, _), self._canvas.rows(1) as (canvas,):
+            vertices, canvas_array = (words.numpy(), greys.numpy()), canvas[0].numpy()
+            for i, scene in enumerate(contours.split(self.contours)):
+                self._stage.fill(scene, key, words, greys)
+                rows, plane = as_contours(scene), planes[i, 0].numpy()
+                if masks is not None and self.mask_mode == "M1":
+                    kernels.raster_scene(rows, *vertices, canvas_array, self.background)
+                    kernels.resolve_scene(canvas_array, plane, masks[i].numpy())
+                    continue
+                kernels.raster_scene(rows, *vertices, plane, self.background)
+                if masks is not None:
+                    polygon.draw_masks(rows, vertices[0], masks[i].numpy(), self.mask_mode == "M2")
 
     def _draw_triton(self, contours: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None) -> None:
         batch, side = len(planes), self.canvas_size
-        self._reserve(batch)
-        self._stage.fill(contours, key, self._words, self._greys)
         kernels, options = self._stage.kernels, {"enable_fp_fusion": False}
         sizes = self._stage.rows, self._stage.columns
         pixels = side * side
-        with self._stage.guard():
+        vertices = self._vertices.rows(len(contours))
+        with self._stage.guard(), vertices as (words, greys, corners), self._canvas.rows(batch) as (canvas,):
+            self._stage.fill(contours, key, words, greys)
             kernels.raster[len(contours), self._stage.rows](
                 contours,
-                self._words,
-                self._greys,
-                self._canvas,
+                words,
+                greys,
+                canvas,
                 *sizes,
                 side,
                 CONTOURS=self.contours,
@@ -135,7 +136,7 @@ class ContourScenes:
             )
             if masks is not None and self.mask_mode == "M1":
                 kernels.resolve_scene[batch, -(-pixels // PIXEL_BLOCK)](
-                    self._canvas,
+                    canvas,
                     contours,
                     planes,
                     masks,
@@ -147,24 +148,24 @@ class ContourScenes:
                     **options,
                 )
                 return
-            self._resolve(planes, self.background)
+            self._resolve(canvas, planes, self.background)
             if masks is not None:
-                self._fill_masks(contours, masks)
+                self._fill_masks(contours, words, corners, canvas, masks)
 
-    def _fill_masks(self, contours: Tensor, masks: Tensor) -> None:
+    def _fill_masks(self, contours: Tensor, words: Tensor, corners: Tensor, canvas: Tensor, masks: Tensor) -> None:
         polygon = load_kernels("polygon")
         ring = self.mask_mode == "M2"
         polygons = 2 if ring else 1
         sizes = self._stage.rows, self._stage.columns
         contour_polygon = {"POLYGONS": polygons, "enable_fp_fusion": False}
         polygon.corners[len(contours), polygons, -(-self._stage.columns // _CORNER_BLOCK)](
-            contours, self._words, self._corners, *sizes, BLOCK=_CORNER_BLOCK, **contour_polygon
+            contours, words, corners, *sizes, BLOCK=_CORNER_BLOCK, **contour_polygon
         )
         polygon.fill[len(contours) * polygons, self.canvas_size](
             contours,
-            self._words,
-            self._corners,
-            self._canvas,
+            words,
+            corners,
+            canvas,
             *sizes,
             self.canvas_size,
             CONTOURS=self.contours,
@@ -175,8 +176,8 @@ class ContourScenes:
         if ring:
             polygon.outline[len(contours), polygons](
                 contours,
-                self._words,
-                self._canvas,
+                words,
+                canvas,
                 *sizes,
                 self.canvas_size,
                 CONTOURS=self.contours,
@@ -184,23 +185,10 @@ class ContourScenes:
                 num_warps=SIDE_BLOCK // 32,
                 enable_fp_fusion=False,
             )
-        self._resolve(masks, 0)
+        self._resolve(canvas, masks, 0)
 
-    def _resolve(self, out: Tensor, background: int) -> None:
+    def _resolve(self, canvas: Tensor, out: Tensor, background: int) -> None:
         pixels = out.numel()
         self._stage.kernels.resolve[(-(-pixels // PIXEL_BLOCK),)](
-            self._canvas, out, pixels, background, BLOCK=PIXEL_BLOCK, enable_fp_fusion=False
+            canvas, out, pixels, background, BLOCK=PIXEL_BLOCK, enable_fp_fusion=False
         )
-
-    def _reserve(self, batch: int) -> None:
-        contours = batch * self.contours
-        if len(self._words) >= contours:
-            return
-        self._words, self._greys = self._stage.empty(contours)
-        side = self.canvas_size
-        # On a GPU zero once: the kernels that resolve it leave it zero for the next images.
-        dtype = torch.uint16 if self.backend == "numba" else torch.int32
-        self._canvas = torch.zeros((batch, side, side), dtype=dtype, device=self.device)
-        if self.backend == "triton" and self.mask_mode != "M1":
-            shape = (contours, 2, self._stage.columns)
-            self._corners = torch.empty(shape, dtype=torch.int32, device=self.device)

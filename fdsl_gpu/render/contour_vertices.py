@@ -59,14 +59,14 @@ class ContourVertices:
             self.kernels = load_kernels("contour")
 
     @property
-    def scratch_bytes(self) -> int:
-        """Bytes that :meth:`empty` takes a record."""
-        return self.rows * (4 * self.columns + 1)
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Of what a record takes: vertex words int32 [rows, columns] and grey levels uint8 [rows]."""
+        return {"words": ((self.rows, self.columns), torch.int32), "greys": ((self.rows,), torch.uint8)}
 
-    def empty(self, batch: int) -> tuple[Tensor, Tensor]:
+    def empty(self, batch: int) -> tuple[Tensor, ...]:
         """Uninitialised vertex words int32 [B, rows, columns] and grey levels uint8 [B, rows]."""
-        words = torch.empty((batch, self.rows, self.columns), dtype=torch.int32, device=self.device)
-        return words, torch.empty((batch, self.rows), dtype=torch.uint8, device=self.device)
+        shapes = self.shapes.values()
+        return tuple(torch.empty((batch, *shape), dtype=dtype, device=self.device) for shape, dtype in shapes)
 
     def fill(self, contours: Tensor, key: philox.Key, words: Tensor, greys: Tensor) -> None:
         """Fill buffers from :meth:`empty`; what a record does not use is undefined.

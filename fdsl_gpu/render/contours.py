@@ -8,6 +8,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox, records
 from fdsl_gpu.render.backend import Backend, check_tensor
 from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
+from fdsl_gpu.render.scratch import Scratch
 
 _RECORD_WORDS = records.CONTOURS.itemsize // 4
 
@@ -46,14 +47,15 @@ class Contours:
         self.background = checks.integer("background", background, 0, 255)
         self.stage = ContourVertices(max_vertices=max_vertices, max_lines=max_lines, device=device, backend=backend)
         self.device, self.backend = self.stage.device, self.stage.backend
-        self._words = torch.empty(0)
-        self._greys = torch.empty(0)
-        self._canvas = torch.empty(0)
+        self._vertices = Scratch(self.device, self.stage.shapes)
+        # The kernel "resolve" leaves it zero for the next images.
+        side = self.canvas_size
+        self._canvas = Scratch(self.device, {"canvas": ((side, side), torch.int32)}, zeroed=True)
 
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that an image takes beside its planes."""
-        return self.stage.scratch_bytes + 4 * self.canvas_size**2
+        return self._vertices.row_bytes + self._canvas.row_bytes
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw records into planes, every pixel of them.
@@ -71,10 +73,9 @@ class Contours:
         check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
         if not batch:
             return
-        if self._words.shape[0] < batch:
-            self._words, self._greys = self.stage.empty(batch)
-        self.stage.fill(records, key, self._words, self._greys)
-        self.raster(records, self._words, self._greys, planes)
+        with self._vertices.rows(batch) as (words, greys):
+            self.stage.fill(records, key, words, greys)
+            self.raster(records, words, greys, planes)
 
     def vertices(self, records: Tensor, key: philox.Key) -> tuple[Tensor, Tensor]:
         """What ``draw`` is about to draw.
@@ -102,18 +103,13 @@ class Contours:
                 as_contours(records), words.numpy(), greys.numpy(), planes.numpy(), self.background
             )
             return
-        batch = records.shape[0]
-        if self._canvas.shape[0] < batch:
-            # Zero once: the kernel "resolve" leaves it zero for the next images.
-            shape = (batch, self.canvas_size, self.canvas_size)
-            self._canvas = torch.zeros(shape, dtype=torch.int32, device=self.device)
-        pixels = planes.numel()
-        with self.stage.guard():
+        batch, pixels = records.shape[0], planes.numel()
+        with self.stage.guard(), self._canvas.rows(batch) as (canvas,):
             self.stage.kernels.raster[batch, self.stage.rows](
                 records,
                 words,
                 greys,
-                self._canvas,
+                canvas,
                 self.stage.rows,
                 self.stage.columns,
                 self.canvas_size,
@@ -123,7 +119,7 @@ class Contours:
                 enable_fp_fusion=False,
             )
             self.stage.kernels.resolve[(-(-pixels // PIXEL_BLOCK),)](
-                self._canvas, planes, pixels, self.background, BLOCK=PIXEL_BLOCK, enable_fp_fusion=False
+                canvas, planes, pixels, self.background, BLOCK=PIXEL_BLOCK, enable_fp_fusion=False
             )
 
     def _check_records(self, records: Tensor) -> None:

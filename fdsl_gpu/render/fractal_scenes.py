@@ -6,7 +6,6 @@ twins are the files of those names in ``fdsl_gpu/cpu_kernels``.
 
 from __future__ import annotations
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL_SCENE, MAX_FRACTALS
 from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.scratch import Scratch, Shapes
 
 MAX_POINTS = 1_000_000
 """Most points a fractal: nine times as many still are exact in float32."""
@@ -68,7 +68,7 @@ class FractalScenes:
         self.device = torch.device(device)
         self.backend = checked_backend(backend, self.device)
         self._levels = (self.canvas_size - 1).bit_length()
-        self._scratch: dict[str, Tensor] = {}
+        self._scratch = Scratch(self.device, self._scratch_shapes())
         if backend == "numba":
             from fdsl_gpu.cpu_kernels import fractal_scene
 
@@ -80,7 +80,7 @@ class FractalScenes:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that an image takes beside its planes."""
-        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._scratch_shapes().values())
+        return self._scratch.row_bytes
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch, every pixel of it; queued on the current stream on a GPU.
@@ -102,22 +102,20 @@ class FractalScenes:
         if batch == 0:
             return
         if self.backend == "numba":
-            scenes = records.numpy().view(FRACTAL_SCENE)[:, 0]
-            fractals = scenes["fractals"][:, : self.max_fractals]
+            rows = records.numpy().view(FRACTAL_SCENE)[:, 0]
+            fractals = rows["fractals"][:, : self.max_fractals]
             streams = (philox.CHAIN, philox.BACKGROUND)
-            self._kernels.draw_scenes(scenes, fractals, planes.numpy(), *key, *streams, self.points, self.fractal_size)
+            self._kernels.draw_scenes(rows, fractals, planes.numpy(), *key, *streams, self.points, self.fractal_size)
             return
-        self._reserve(batch)
-        with self._guard():
-            self._count(records, signed_key(key), batch)
+        with self._guard(), self._scratch.rows(batch) as (hits, counts, peaks, heights, scenes):
+            self._count(records, signed_key(key), hits[:batch], counts, peaks)
             if self.planes == 3:
-                self._fill_heights(records, signed_key(key))
-            self._compose(records, planes)
+                self._fill_heights(records, signed_key(key), heights)
+            self._compose(records, heights, counts, peaks, scenes, planes)
 
-    def _count(self, records: Tensor, key: tuple[int, int], batch: int) -> None:
+    def _count(self, records: Tensor, key: tuple[int, int], hits: Tensor, counts: Tensor, peaks: Tensor) -> None:
         """Hits of all fractals, summed over patches, and their maxima."""
-        density, programs = self._density, batch * self.max_fractals
-        hits, counts, peaks = (self._scratch[name][:batch] for name in ("hits", "counts", "peaks"))
+        density, programs = self._density, len(hits) * self.max_fractals
         hits.zero_()
         sizes = {"SIZE": self.fractal_size, "MAX_FRACTALS": self.max_fractals}
         density.count_points[(programs,)](
@@ -139,12 +137,12 @@ class FractalScenes:
             records, hits, counts, peaks, **sizes, BLOCK=_PIXEL_BLOCK, enable_fp_fusion=False
         )
 
-    def _fill_heights(self, records: Tensor, key: tuple[int, int]) -> None:
+    def _fill_heights(self, records: Tensor, key: tuple[int, int], heights: Tensor) -> None:
         background = self._background
         background.fill_heights[(records.shape[0],)](
             records,
             records.view(torch.float32),
-            self._scratch["heights"],
+            heights,
             *key,
             LEVELS=self._levels,
             STREAM=philox.BACKGROUND,
@@ -153,16 +151,18 @@ class FractalScenes:
             enable_fp_fusion=False,
         )
 
-    def _compose(self, records: Tensor, planes: Tensor) -> None:
+    def _compose(
+        self, records: Tensor, heights: Tensor, counts: Tensor, peaks: Tensor, scenes: Tensor, planes: Tensor
+    ) -> None:
         grid = (records.shape[0], -(-(self.canvas_size**2) // _PIXEL_BLOCK))
         options: dict[str, Any] = {"PLANES": self.planes, "BLOCK": _PIXEL_BLOCK, "enable_fp_fusion": False}
-        reals, scenes, heights = records.view(torch.float32), self._scratch["scenes"], self._scratch["heights"]
+        reals = records.view(torch.float32)
         self._kernels.compose[grid](
             records,
             reals,
             heights,
-            self._scratch["counts"],
-            self._scratch["peaks"],
+            counts,
+            peaks,
             scenes,
             heights.shape[1],
             self.canvas_size,
@@ -172,17 +172,8 @@ class FractalScenes:
         )
         self._kernels.finish[grid](reals, scenes, planes, self.canvas_size, **options)
 
-    def _reserve(self, batch: int) -> None:
-        """Scratch memory of the Triton kernels for at least so many images."""
-        if self._scratch and self._scratch["hits"].shape[0] >= batch:
-            return
-        self._scratch = {
-            name: torch.empty((batch, *shape), dtype=dtype, device=self.device)
-            for name, (shape, dtype) in self._scratch_shapes().items()
-        }
-
-    def _scratch_shapes(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
-        """Of each kind of scratch memory: shape without the batch, dtype."""
+    def _scratch_shapes(self) -> Shapes:
+        """Of what the Triton kernels need for an image."""
         number, side = self.max_fractals, self.fractal_size
         pitch = 2**self._levels + 1 if self.planes == 3 else 0
         return {

@@ -17,6 +17,7 @@ from torch import Tensor
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_2D
 from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.tables import chain_halves
 
 Rendering = Literal["point", "patch", "fill"]
@@ -92,8 +93,8 @@ class Points2D:
         self.backend = checked_backend(backend, self.device)
         self._halves = chain_halves(self.points)
         self._palette = np.pad(palette(), [(1, 0), (0, 0)]).T.copy()
-        self._mark = torch.int32 if self.color else torch.uint8
-        self._marks = torch.empty(0)
+        mark = torch.int32 if self.color else torch.uint8
+        self._marks = Scratch(self.device, {"marks": ((self.canvas_size,) * 2, mark)})
         if self.backend == "numba":
             from fdsl_gpu.cpu_kernels import ifs_2d
 
@@ -111,7 +112,7 @@ class Points2D:
     @property
     def scratch_bytes(self) -> int:
         """Bytes of GPU memory that an image takes beside its planes."""
-        return self.canvas_size**2 * self._mark.itemsize
+        return self._marks.row_bytes
 
     def draw(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         """Draw a batch, every pixel of it; queued on the current stream on a GPU.
@@ -141,10 +142,9 @@ class Points2D:
 
     def _draw_triton(self, records: Tensor, key: tuple[int, int], planes: Tensor) -> None:
         kernels, side, batch = self._kernels, self.canvas_size, records.shape[0]
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            if self._marks.shape[0] < batch:
-                self._marks = torch.empty(batch, side, side, dtype=self._mark, device=self.device)
-            marks = self._marks[:batch]
+        guard = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+        with guard, self._marks.rows(batch) as (kept,):
+            marks = kept[:batch]
             marks.zero_()
             kernels.plot_2d[batch, kernels.LANES // kernels.LANE_BLOCK](
                 records,

@@ -1,0 +1,58 @@
+"""Memory that launchers keep from batch to batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Shapes: TypeAlias = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+"""Of tensors by name: shape without the rows, dtype."""
+
+
+class Scratch:
+    """Tensors of so many rows as the largest batch needed, for one thread or stream at a time.
+
+    Args:
+        device: where they are.
+        shapes: of the tensors.
+        zeroed: whether they are zero at first. Whoever uses them leaves them so.
+    """
+
+    def __init__(self, device: torch.device, shapes: Shapes, zeroed: bool = False) -> None:
+        self._device, self._shapes, self._zeroed = device, shapes, zeroed
+        self._tensors: tuple[Tensor, ...] = ()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes a row, of all tensors."""
+        return sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._shapes.values())
+
+    @contextmanager
+    def rows(self, count: int) -> Iterator[tuple[Tensor, ...]]:
+        """The tensors, in the order of ``shapes``, with at least ``count`` rows.
+
+        What an interrupted drawing leaves in them is not used again.
+        """
+        if not self._tensors or len(self._tensors[0]) < count:
+            self._release()
+            make = torch.zeros if self._zeroed else torch.empty
+            self._tensors = tuple(
+                make((count, *shape), dtype=dtype, device=self._device) for shape, dtype in self._shapes.values()
+            )
+        try:
+            yield self._tensors
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        """Let go of the tensors, which go back to the stream that they were taken on and may be in use on another."""
+        for tensor in self._tensors:
+            if tensor.device.type == "cuda":
+                tensor.record_stream(torch.cuda.current_stream(tensor.device))
+        self._tensors = ()
