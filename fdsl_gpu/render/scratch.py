@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import torch
@@ -32,9 +31,8 @@ class Scratch:
         """Bytes a row, of all tensors."""
         return sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._shapes.values())
 
-    @contextmanager
-    def rows(self, count: int) -> Iterator[tuple[Tensor, ...]]:
-        """The tensors, in the order of ``shapes``, with at least ``count`` rows.
+    def rows(self, count: int) -> Scratch:
+        """Have at least so many rows; the tensors, in the order of ``shapes``, are what ``with`` gives.
 
         What an interrupted drawing leaves in them is not used again.
         """
@@ -44,11 +42,14 @@ class Scratch:
             self._tensors = tuple(
                 make((count, *shape), dtype=dtype, device=self._device) for shape, dtype in self._shapes.values()
             )
-        try:
-            yield self._tensors
-        except BaseException:
+        return self
+
+    def __enter__(self) -> tuple[Tensor, ...]:
+        return self._tensors
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is not None:
             self._release()
-            raise
 
     def _release(self) -> None:
         """Let go of the tensors, which go back to the stream that they were taken on and may be in use on another."""
