@@ -19,8 +19,9 @@ class FDSLLoader:
     """Iterates a dataset with up to ``prefetch`` batches drawn ahead.
 
     On a CPU two background threads draw, one batch each, and share the cores (the kernels release the GIL); with a
-    ``transform`` it is one, so that batches are transformed in order. On CUDA, batches are queued on a side stream of
-    low priority; the stream that is current when a batch is asked for waits for that batch, the host for nothing. Work
+    ``transform`` it is one, so that batches are transformed in order. On CUDA, batches are queued on a side stream. Its
+    priority is 0, that of the default stream and the lowest there is: drawing gives way to training on a stream of
+    priority -1. The stream that is current when a batch is asked for waits for that batch, the host for nothing. Work
     on the batch belongs on that stream (or tell the batch about others with ``record_stream``). ``prefetch`` + 2
     batches may exist at a time: those ahead, the one in use, and the one that a ``for`` loop is about to let go.
 
@@ -113,7 +114,7 @@ class FDSLLoader:
         """Begin an iteration: an iterator over (batch, the position to resume at) that can be closed."""
         dataset, plan = self.dataset, self.dataset.plan()
         if dataset.device.type == "cuda" and self.prefetch:
-            return StreamAhead(plan, self._allocate, dataset.draw, self.prefetch, self._side_stream())
+            return StreamAhead(plan, self._allocate, self._draw_into, self.prefetch, self._side_stream())
         target = self._device
         side = self._side_stream() if target.type == "cuda" and dataset.device.type == "cpu" else None
 
@@ -129,12 +130,17 @@ class FDSLLoader:
 
     def _side_stream(self) -> torch.cuda.Stream:
         if self._side is None:
-            # The default priority, 0, is the lowest there is.
             self._side = torch.cuda.Stream(self._device, priority=0)
         return self._side
 
-    def _allocate(self) -> Any:
-        return self.dataset.source.empty(self.batch_size)
+    def _allocate(self) -> tuple[Any, ...]:
+        """Uninitialised images of a batch, and masks if it has those."""
+        source = self.dataset.source
+        images = source.empty(self.batch_size)
+        return (images, source.empty_masks(self.batch_size)) if source.return_masks else (images,)
+
+    def _draw_into(self, positions: Any, memory: tuple[Any, ...]) -> Sample:
+        return self.dataset.source.batch(positions, self.dataset.return_ids, *memory)
 
 
 class _Iteration(Iterator[Sample]):

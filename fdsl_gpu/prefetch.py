@@ -152,7 +152,7 @@ class _Queued:
 
     batch: Any
     resume_at: int
-    images: list[Tensor]  # taken on ``home``; the rest of the batch, on the side stream
+    memory: list[Tensor]  # taken on ``home``; the rest of the batch, on the side stream
     home: torch.cuda.Stream
     drawn: torch.cuda.Event
 
@@ -160,16 +160,16 @@ class _Queued:
 class StreamAhead:
     """Queues batches on a side stream of a GPU, ``depth`` ahead of the consumer's stream. The host waits for nothing.
 
-    Memory of images is taken on the consumer's stream. Its allocator hands memory out while work queued there may still
-    use it, so the side stream waits for that work, and only then draws. The consumer's stream waits for the drawing
-    before a batch is handed out. From then on the images are like any tensor of the consumer's: its allocator recycles
+    Memory of images and masks is taken on the consumer's stream. Its allocator hands memory out while work queued there
+    may still use it, so the side stream waits for that work, and only then draws. The consumer's stream waits for the
+    drawing before a batch is handed out. From then on they are like any tensors of the consumer: its allocator recycles
     them in stream order, and so no more than ``depth`` + 2 batches exist, however far the host runs ahead. What else is
     in a batch (labels) is fresh memory of the side stream, which ``record_stream`` keeps until the consumer is done.
 
     Args:
         plan: (positions, the position to resume at) of each batch.
-        allocate: images of a batch, or a list of them, uninitialised.
-        draw: a batch at positions, its images drawn into those given.
+        allocate: uninitialised memory for a batch: tensors, in tuples and lists.
+        draw: a batch at positions, drawn into the memory given.
         depth: batches ahead.
         side: the side stream.
         cuda: ``torch.cuda``; tests put something else in its place.
@@ -207,22 +207,25 @@ class StreamAhead:
 
     def _queue(self, positions: Any, resume_at: int) -> _Queued:
         home = self._cuda.current_stream(self._side.device)
-        images = self._allocate()
+        memory = self._allocate()
         self._side.wait_stream(home)
         try:
             with self._cuda.stream(self._side):
-                batch = self._draw(positions, images)
+                batch = self._draw(positions, memory)
         except BaseException:
             # Some of the drawing may be queued; the memory goes back to its stream after that.
             home.wait_stream(self._side)
             raise
-        return _Queued(batch, resume_at, tensors(images), home, self._side.record_event())
+        return _Queued(batch, resume_at, tensors(memory), home, self._side.record_event())
 
     def _hand_out(self, queued: _Queued) -> tuple[Any, int]:
         stream = self._cuda.current_stream(self._side.device)
         stream.wait_event(queued.drawn)
+        if queued.home != stream:
+            # Memory that did not come to be part of the batch goes back there.
+            queued.home.wait_event(queued.drawn)
         for tensor in tensors(queued.batch):
-            home = queued.home if any(tensor is image for image in queued.images) else self._side
+            home = queued.home if any(tensor is one for one in queued.memory) else self._side
             if home != stream:
                 tensor.record_stream(stream)
         return queued.batch, queued.resume_at
@@ -231,7 +234,7 @@ class StreamAhead:
 def _abandon(ahead: deque[_Queued]) -> None:
     while ahead:
         queued = ahead.popleft()
-        # Its images go back to the allocator of their stream, which may hand them out at once.
+        # Its memory goes back to the allocator of its stream, which may hand it out at once.
         queued.home.wait_event(queued.drawn)
 
 

@@ -131,19 +131,26 @@ class Source:
         images = [renderer.empty(batch_size, self.memory_format) for _ in range(self.views)]
         return images[0] if self.views == 1 else images
 
+    def empty_masks(self, batch_size: int) -> Tensor:
+        """Uninitialised masks of a batch, [B, H, W]."""
+        return self._prepare()[0].empty_masks(batch_size, self._mask_dtype)
+
     def batch(
         self,
         positions: NDArray[np.int64],
         return_ids: bool = False,
         out: Any = None,
+        masks: Tensor | None = None,
+        *,
         presented_before: int = 0,
     ) -> tuple[Any, ...]:
         """(images, labels or other targets), and content ids int64 [B] if asked for, of positions; on the device.
 
-        Images are drawn into ``out``, from :meth:`empty`, if that is given; ``presented_before`` as in :meth:`locate`.
+        Images are drawn into ``out``, from :meth:`empty`, and masks into ``masks``, from :meth:`empty_masks`, if these
+        are given; ``presented_before`` as in :meth:`locate`.
         """
         labels, instances, presentations = self._locate(positions, presented_before)
-        batch = list(self._draw(labels, instances, presentations if self.presents else None, out))
+        batch = list(self._draw(labels, instances, presentations if self.presents else None, out, masks))
         if self.transform is not None:
             images = batch[0]
             batch[0] = [self.transform(view) for view in images] if self.views > 1 else self.transform(images)
@@ -229,12 +236,12 @@ class Source:
         instances: NDArray[np.int64],
         presentations: NDArray[np.int64] | None = None,
         out: Any = None,
+        masks: Tensor | None = None,
     ) -> tuple[Any, ...]:
         """(images,), followed by masks or multi-hot targets if pictures have those."""
         renderers = self._prepare()
-        masks = None
-        if self.return_masks:
-            masks = renderers[0].empty_masks(len(instances), self._mask_dtype)
+        if self.return_masks and masks is None:
+            masks = self.empty_masks(len(instances))
         outs = [out] if self.views == 1 else out or [None] * self.views
         views = [
             self._image(renderers, labels, instances, presentations, masks, view, outs[view])

@@ -185,6 +185,24 @@ def test_memory_of_a_failed_drawing_is_not_written_any_more() -> None:
         model.main.touch(tensor.block)
 
 
+def test_memory_that_a_batch_does_not_hold_is_not_written_any_more() -> None:
+    """A transform made other images of those that were drawn, and the consumer went over to another stream."""
+    model = Model(1)
+    model.ahead._draw = lambda number, images: (model.draw(number, images)[1],)
+    other = Stream("other")
+    for _ in range(4):
+        next(model.ahead)
+        other.wait_stream(model.cuda.now)
+        model.cuda.now = other
+        next(model.ahead)
+        gc.collect()
+        model.cuda.now = model.main
+        taken = [model.memory.take(model.main) for _ in range(4)]
+        for tensor in taken:
+            model.main.touch(tensor.block)
+        del taken
+
+
 def test_what_was_drawn_on_the_side_is_recorded_for_the_consumer() -> None:
     model = Model(2, count=3)
     for (images, labels), _ in model.ahead:

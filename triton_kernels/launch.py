@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import triton
 from triton import knobs
 from triton.runtime import JITFunction, driver
+
+# Triton makes a kernel ready in several steps, between which another thread would launch it half made.
+_FIRST_LAUNCH = threading.Lock()
 
 
 class Kernel(JITFunction):
@@ -30,7 +34,8 @@ class Kernel(JITFunction):
         key = (device, *map(_described, arguments), *options, *options.values())
         ready = None if warmup else self._ready.get(key)
         if ready is None:
-            compiled = super().run(*arguments, grid=grid, warmup=warmup, **options)
+            with _FIRST_LAUNCH:
+                compiled = super().run(*arguments, grid=grid, warmup=warmup, **options)
             if not warmup:
                 # What is passed by name is in the key, so it is the same next time.
                 self._ready[key] = compiled, tuple(options[name] for name in self.arg_names[len(arguments) :])
