@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="formula option, e.g. background=black"
     )
-    preview.add_argument("--augment", metavar="RECIPE", help="show presentations of one instance: fdsl, ofdb")
+    preview.add_argument("--augment", metavar="RECIPE", help="show presentations of one instance: fdsl, ofdb, ...")
     preview.set_defaults(run=_preview)
 
     gallery = commands.add_parser("gallery", help="draw a row of pictures of each dataset")
