@@ -18,14 +18,20 @@ is not, or its loops lose registers to those around it. What else costs:
 """
 
 import gc
+import hashlib
 import os
 import threading
+import warnings
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
 from numba import njit
-from numba.core import event
+from numba.core import config, event
+from numba.core.compiler_lock import global_compiler_lock
+
+if config.DISABLE_JIT:
+    raise RuntimeError("NUMBA_DISABLE_JIT: received 1; allowed: 0, or unset. These kernels only work compiled.")
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -36,25 +42,51 @@ inner = partial(njit, no_cpython_wrapper=True, **_OPTIONS)
 
 
 def kernel(function):
-    """Decorates what Python calls. Compiled code is cached on disk."""
-    compiled = njit(nogil=True, cache=True, **_OPTIONS)(function)
+    """Decorates what Python calls. Compiled code is cached on disk, if there is a folder for it."""
+    try:
+        compiled = njit(nogil=True, cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        _warn_once()
+        return njit(nogil=True, **_OPTIONS)(function)
     _forget_stale_kernels(Path(compiled.stats.cache_path))
     return compiled
 
 
 @cache
 def _forget_stale_kernels(folder):
-    """Remove machine code cached in a folder that is older than the newest source file of the package.
+    """Remove machine code from a cache folder unless it is of these very sources, and note whose it will be.
 
     numba compares a kernel with the file that defines it only, while constants and functions come from others too:
     after an update of the sources, old kernels would draw old bytes.
     """
-    newest = max(source.stat().st_mtime for source in _PACKAGE.rglob("*.py"))
-    for cached in folder.glob("*.nb[ci]"):
-        # Another process may be doing the same, or the folder may not be ours to write.
-        with suppress(OSError):
-            if cached.stat().st_mtime < newest:
-                cached.unlink()
+    note, sources = folder / "fdsl_gpu.sources", _digest_of_sources()
+    # Another process may be doing the same, or the folder may not be ours to write.
+    with suppress(OSError):
+        if note.exists() and note.read_text() == sources:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        for cached in folder.glob("*.nb[ci]"):
+            cached.unlink(missing_ok=True)
+        written = note.with_suffix(f".{os.getpid()}")
+        written.write_text(sources)
+        written.replace(note)
+
+
+@cache
+def _digest_of_sources():
+    digest = hashlib.sha256()
+    for source in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _warn_once():
+    warnings.warn(
+        "fdsl_gpu compiles its kernels anew in every process, since numba finds no folder to keep them in. "
+        "Set NUMBA_CACHE_DIR to one that can be written.",
+        stacklevel=3,
+    )
 
 
 class _CollectionRests(event.Listener):
@@ -91,7 +123,14 @@ class _CollectionRests(event.Listener):
 
 
 def _is_ours(event):
-    return event.data["dispatcher"].py_func.__module__.startswith("fdsl_gpu.")
+    # Functions made by exec have no module.
+    return str(event.data["dispatcher"].py_func.__module__).startswith("fdsl_gpu.")
 
 
 event.register("numba:compile", _CollectionRests())
+# Or a process that is forked while another thread compiles would wait for ever before it compiles.
+os.register_at_fork(
+    before=global_compiler_lock.acquire,
+    after_in_parent=global_compiler_lock.release,
+    after_in_child=global_compiler_lock.release,
+)
