@@ -154,11 +154,7 @@ class FDSLDataset(IterableDataset[Sample]):
         self.return_ids = checks.choice("return_ids", return_ids, (True, False))
         self._rank, self._world_size = rank, world_size
         self.rank_given = rank is not None
-        self._stride = (self.batch_size or 1) * World.detect(rank, world_size).world_size
-        self.epoch_size = epoch_size
-        if epoch_size is not None:
-            remedy = f"One global batch is {self._stride} samples."
-            self.epoch_size = checks.integer("epoch_size", epoch_size, self._stride, MAX_POSITION, remedy)
+        self.epoch_size = self._checked_epoch(epoch_size)
         self.epoch = 0
         self._start: int | None = None
         self._position = 0
@@ -175,6 +171,17 @@ class FDSLDataset(IterableDataset[Sample]):
         """Where images are drawn and delivered."""
         return self.source.device
 
+    @property
+    def _stride(self) -> int:
+        """Samples of a global batch: of all ranks that there are now."""
+        return (self.batch_size or 1) * World.detect(self._rank, self._world_size).world_size
+
+    def _checked_epoch(self, epoch_size: int | None) -> int | None:
+        if epoch_size is None:
+            return None
+        remedy = f"One global batch is {self._stride} samples."
+        return checks.integer("epoch_size", epoch_size, self._stride, MAX_POSITION, remedy)
+
     def __getstate__(self) -> dict[str, Any]:
         # A spawned DataLoader worker is in no process group and could not detect the rank it works for.
         world = World.detect(self._rank, self._world_size)
@@ -184,8 +191,7 @@ class FDSLDataset(IterableDataset[Sample]):
     def __len__(self) -> int:
         if self.epoch_size is None:
             raise TypeError("FDSLDataset without epoch_size is endless and has no len(); pass epoch_size=SAMPLES.")
-        world_size = World.detect(self._rank, self._world_size).world_size
-        return self.epoch_size // ((self.batch_size or 1) * world_size)
+        return self.epoch_size // self._stride
 
     def __iter__(self) -> Iterator[Sample]:
         if self.device.type == "cuda" and get_worker_info() is not None:
@@ -202,6 +208,8 @@ class FDSLDataset(IterableDataset[Sample]):
         For loaders, which draw the batches by :meth:`draw` and say by :meth:`delivered` which were used.
         """
         world = World.detect(self._rank, self._world_size)
+        # Again: a process group may have come up since.
+        self._checked_epoch(self.epoch_size)
         start, stop = self._span()
         self._start, self._position = None, start
         return batches(world, self.batch_size or 1, start, stop)
@@ -228,12 +236,16 @@ class FDSLDataset(IterableDataset[Sample]):
     def set_epoch(self, epoch: int) -> None:
         """Start the next iteration at ``epoch * epoch_size``, as ``DistributedSampler.set_epoch`` does.
 
-        A loaded state, or ``start``, inside that epoch is kept; without ``epoch_size`` there is nothing to set.
+        A loaded state, or ``start``, inside that epoch is kept, and so is one at its end, after which nothing is left
+        of it; without ``epoch_size`` there is nothing to set.
         """
         epoch = checks.integer("epoch", epoch, 0)
-        if self.epoch_size is None or (self._start is not None and self.epoch == epoch):
+        if self.epoch_size is None:
             return
+        inside, at_end = self.epoch == epoch, self._start == (epoch + 1) * self.epoch_size
         self.epoch = epoch
+        if self._start is not None and (inside or at_end):
+            return
         self._start, self._position = None, epoch * self.epoch_size
 
     def locate(self, positions: ArrayLike) -> tuple[NDArray[np.int64], ...]:

@@ -18,12 +18,13 @@ from fdsl_gpu.prefetch import Arriving, StreamAhead, ThreadAhead, send
 class FDSLLoader:
     """Iterates a dataset with up to ``prefetch`` batches drawn ahead.
 
-    On a CPU two background threads draw, one batch each, and share the cores (the kernels release the GIL); with a
-    ``transform`` it is one, so that batches are transformed in order. On CUDA, batches are queued on a side stream. Its
-    priority is 0, that of the default stream and the lowest there is: drawing gives way to training on a stream of
-    priority -1. The stream that is current when a batch is asked for waits for that batch, the host for nothing. Work
-    on the batch belongs on that stream (or tell the batch about others with ``record_stream``). ``prefetch`` + 2
-    batches may exist at a time: those ahead, the one in use, and the one that a ``for`` loop is about to let go.
+    On a CPU the first batch is drawn when it is asked for; from then on two background threads draw, one batch each,
+    and share the cores (the kernels release the GIL). With a ``transform`` it is one thread, so that batches are
+    transformed in order. On CUDA, batches are queued on a side stream. Its priority is 0, that of the default stream
+    and the lowest there is: drawing gives way to training on a stream of priority -1. The stream that is current when a
+    batch is asked for waits for that batch, the host for nothing. Work on the batch belongs on that stream (or tell the
+    batch about others with ``record_stream``). ``prefetch`` + 2 batches may exist at a time: those ahead, the one in
+    use, and the one that a ``for`` loop is about to let go.
 
     A loader has one iteration at a time: ``iter(loader)`` ends the one before, and going on with that raises
     RuntimeError. Leaving a loop early, an error, ``close()`` and the garbage collector end an iteration as well; no

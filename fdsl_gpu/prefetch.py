@@ -23,7 +23,9 @@ from torch import Tensor
 class ThreadAhead:
     """Draws batches in background threads, at most ``depth`` ahead. For work that releases the GIL.
 
-    Two threads: cores that find nothing left to do in one batch go on with the next.
+    Two threads: cores that find nothing left to do in one batch go on with the next. The first batch is drawn by the
+    caller, before the threads start: what is done once, importing and compiling kernels and searching classes, is then
+    done where an interrupt is heard, and no process is forked in the middle of it.
 
     Args:
         plan: (positions, the position to resume at) of each batch.
@@ -36,17 +38,18 @@ class ThreadAhead:
         self, plan: Iterator[tuple[Any, int]], draw: Callable[[Any], Any], depth: int, threads: int = 2
     ) -> None:
         # The threads know the parts but not this object, so that forgetting this object stops them.
-        self._parts = _Parts(plan, draw, threading.Semaphore(depth))
+        self._parts = _Parts(plan, draw)
+        for _ in range(depth):
+            self._parts.room.put(None)
+        self._first: tuple[Any, int] | None = None
         self._next: tuple[Future[Any], int] | None = None
+        self._started = False
         self._stop = weakref.finalize(self, _stop, self._parts, threads)
         self._threads = [
-            threading.Thread(target=_produce, args=(self._parts, n == 0), name=f"FDSLLoader_{n}", daemon=True)
+            threading.Thread(target=_produce, args=(self._parts,), name=f"FDSLLoader_{n}", daemon=True)
             for n in range(threads)
         ]
         _OPEN.add(self)
-        for thread in self._threads:
-            _THREADS.add(thread)
-            thread.start()
 
     def __iter__(self) -> Iterator[tuple[Any, int]]:
         return self
@@ -54,6 +57,8 @@ class ThreadAhead:
     def __next__(self) -> tuple[Any, int]:
         if not self._stop.alive:
             raise StopIteration
+        if not self._started:
+            return self._draw_first()
         # Kept until it is handed out: whoever interrupts the waiting loses no batch.
         self._next = self._next or self._parts.begun.get()
         future, resume_at = self._next
@@ -63,13 +68,27 @@ class ThreadAhead:
             self.close()
             raise error
         # Late, as the thread that this wakes competes for the GIL.
-        self._parts.room.release()
+        self._parts.room.put(None)
         return future.result(), resume_at
+
+    def _draw_first(self) -> tuple[Any, int]:
+        try:
+            # Kept as well.
+            self._first = self._first or next(self._parts.plan)
+            batch = self._parts.draw(self._first[0])
+        except Exception:
+            self.close()
+            raise
+        self._started = True
+        for thread in self._threads:
+            _THREADS.add(thread)
+            thread.start()
+        return batch, self._first[1]
 
     def close(self) -> None:
         """End, when what is being drawn is drawn."""
         self._stop()
-        for thread in self._threads:
+        for thread in self._threads if self._started else ():
             thread.join()
         self._next = None
         # Batches that were drawn ahead are not kept by whoever still holds the iterator.
@@ -86,32 +105,28 @@ class _Parts:
 
     plan: Iterator[tuple[Any, int]]
     draw: Callable[[Any], Any]
-    room: threading.Semaphore
+    # An entry for each batch that may be begun: queues of this kind may be filled by the garbage collector.
+    room: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
     begun: queue.SimpleQueue[tuple[Future[Any], int]] = field(default_factory=queue.SimpleQueue)
     planning: threading.Lock = field(default_factory=threading.Lock)
-    first_drawn: threading.Event = field(default_factory=threading.Event)
-    stopped: threading.Event = field(default_factory=threading.Event)
+    stopped: bool = False
 
 
 _OPEN: weakref.WeakSet[ThreadAhead] = weakref.WeakSet()
 _THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
-def _produce(parts: _Parts, is_first: bool) -> None:
-    if not is_first:
-        # The first batch is drawn alone: it compiles kernels and makes tables, which is done once.
-        parts.first_drawn.wait()
+def _produce(parts: _Parts) -> None:
     while True:
         # Room is taken before drawing, so that what is being drawn counts.
-        parts.room.acquire()
-        if parts.stopped.is_set():
+        parts.room.get()
+        if parts.stopped:
             return
         with parts.planning:
             try:
                 positions, resume_at = next(parts.plan)
             except BaseException as error:
                 parts.begun.put(_failed(error))
-                parts.first_drawn.set()
                 return
             future: Future[Any] = Future()
             parts.begun.put((future, resume_at))
@@ -119,7 +134,6 @@ def _produce(parts: _Parts, is_first: bool) -> None:
             future.set_result(parts.draw(positions))
         except BaseException as error:
             future.set_exception(error)
-        parts.first_drawn.set()
         # Not kept while this waits for room.
         del future
 
@@ -131,10 +145,10 @@ def _failed(error: BaseException) -> tuple[Future[Any], int]:
 
 
 def _stop(parts: _Parts, threads: int) -> None:
-    # Without waiting for the threads, because the garbage collector may run this in any of them.
-    parts.stopped.set()
-    parts.first_drawn.set()
-    parts.room.release(threads)
+    # Without locks, and without waiting for the threads: the garbage collector may run this in any of them, anywhere.
+    parts.stopped = True
+    for _ in range(threads):
+        parts.room.put(None)
 
 
 @atexit.register

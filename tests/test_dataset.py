@@ -195,6 +195,34 @@ def test_state_at_the_end_of_an_uneven_epoch_starts_the_next() -> None:
     assert same(take(resumed, 100), take(make(start=18), 4))
 
 
+@pytest.mark.parametrize("epoch_size", [16, 18])
+def test_state_at_the_end_of_an_epoch_leaves_nothing_of_that_epoch(epoch_size: int) -> None:
+    """As a loop resumes that saves at step numbers: from the epoch in which it saved."""
+    dataset = make(epoch_size=epoch_size)
+    dataset.set_epoch(1)
+    take(dataset, 4)
+    resumed = make(epoch_size=epoch_size)
+    resumed.load_state_dict(dataset.state_dict())
+    resumed.set_epoch(1)
+    assert list(resumed) == []
+    resumed.set_epoch(2)
+    assert same(take(resumed, 100), take(make(start=2 * epoch_size), 4))
+
+
+def test_ranks_that_come_up_later_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    early = make(batch_size=4, epoch_size=18)
+    small = make(batch_size=4, epoch_size=4)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    late = make(batch_size=4, epoch_size=18)
+    state = {**late.state_dict(), "position": 12}
+    for dataset in (early, late):
+        dataset.load_state_dict(state)
+        assert (dataset.epoch, len(dataset), len(list(dataset))) == (1, 2, 2)
+    with pytest.raises(ValueError, match="epoch_size: received 4; .*One global batch is 8 samples"):
+        next(iter(small))
+
+
 @pytest.mark.parametrize("normalize", ["half", ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2)), (np.full(3, 0.5), np.full(3, 0.2))])
 def test_state_survives_json(normalize: Any) -> None:
     keywords = {"dtype": torch.float32, "normalize": normalize, "instances_per_class": np.int64(5)}

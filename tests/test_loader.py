@@ -130,6 +130,36 @@ def test_what_is_ahead_is_bounded() -> None:
     assert list(ahead) == []
 
 
+def test_the_first_batch_is_drawn_by_who_asks_for_it_and_the_others_are_not() -> None:
+    drawn_by: list[str] = []
+    ahead = ThreadAhead(
+        ((n, n) for n in itertools.count()), lambda n: drawn_by.append(threading.current_thread().name), 2
+    )
+    assert not drawn_by
+    next(ahead)
+    next(ahead)
+    ahead.close()
+    first, *others = drawn_by
+    assert first == threading.current_thread().name
+    assert others
+    assert {name.rpartition("_")[0] for name in others} == {"FDSLLoader"}
+
+
+def test_an_interrupted_first_batch_is_not_lost() -> None:
+    interrupts = [KeyboardInterrupt]
+
+    def draw(n: int) -> int:
+        while interrupts:
+            raise interrupts.pop()
+        return n
+
+    ahead = ThreadAhead(((n, n) for n in itertools.count()), draw, 2)
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead)
+    assert [next(ahead)[0] for _ in range(3)] == [0, 1, 2]
+    ahead.close()
+
+
 def test_closing_while_another_thread_waits_ends_its_iteration() -> None:
     begun, may_end = threading.Event(), threading.Event()
 
@@ -175,8 +205,9 @@ def test_a_new_iteration_ends_the_one_before() -> None:
     loader = FDSLLoader(make())
     first = iter(loader)
     next(first)
+    assert len(loader_threads()) == 2
     second = iter(loader)
-    assert sum(thread.name.startswith("FDSLLoader") for thread in threading.enumerate()) == 2
+    assert not loader_threads()
     with pytest.raises(RuntimeError, match="this iteration was ended"):
         next(first)
     assert torch.equal(next(second)[0], images(make(), 1))
