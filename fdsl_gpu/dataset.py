@@ -177,10 +177,11 @@ class FDSLDataset(IterableDataset[Sample]):
         return (self.batch_size or 1) * World.detect(self._rank, self._world_size).world_size
 
     def _checked_epoch(self, epoch_size: int | None) -> int | None:
+        stride = self._stride
         if epoch_size is None:
             return None
-        remedy = f"One global batch is {self._stride} samples."
-        return checks.integer("epoch_size", epoch_size, self._stride, MAX_POSITION, remedy)
+        remedy = f"One global batch is {stride} samples."
+        return checks.integer("epoch_size", epoch_size, stride, MAX_POSITION, remedy)
 
     def __getstate__(self) -> dict[str, Any]:
         # A spawned DataLoader worker is in no process group and could not detect the rank it works for.

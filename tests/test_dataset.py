@@ -219,7 +219,7 @@ def test_ranks_that_come_up_later_are_counted(monkeypatch: pytest.MonkeyPatch) -
     for dataset in (early, late):
         dataset.load_state_dict(state)
         assert (dataset.epoch, len(dataset), len(list(dataset))) == (1, 2, 2)
-    with pytest.raises(ValueError, match="epoch_size: received 4; .*One global batch is 8 samples"):
+    with pytest.raises(ValueError, match="One global batch is 8 samples"):
         next(iter(small))
 
 
