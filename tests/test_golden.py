@@ -3,6 +3,7 @@
 To accept a change: raise ``fdsl_gpu.version.PIXEL_CONTRACT``, run ``python -m tests.test_golden`` and paste the table.
 """
 
+import dataclasses
 import hashlib
 from typing import Any
 
@@ -33,9 +34,21 @@ STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "rcdb vector": ("rcdb-1k", {"dtype": torch.uint8, "augment": "fdsl", "mode": "vector"}),
     "mixture": (["rcdb-1k", "exfractaldb-1k"], {"dtype": torch.uint8, "weights": [2, 1], "image_size": 64}),
 }
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
+    ("1p-frac", {"perturbation": "additive", "num_classes": 5}),
+    ("2d-ofdb-1k", {"weights": "identity", "random_pattern": True}),
+    ("3d-ofdb-1k", {"weights": "identity", "viewpoint": "uniform"}),
+    ("anderson-farrell-1k", {"jitter": "svd", "blur": False}),
+    ("anderson-farrell-1k", {"jitter": "sval", "color": False}),
+    ("anderson-farrell-1k", {"jitter": "fractaldb", "jitter_strength": 3, "background": False}),
+    ("exfractaldb-1k", {"upright": True, "points": 5000}),
+    ("fractaldb-1k", {"rendering": "point", "weight_step": 0.1, "points": 20_000, "num_classes": 5}),
+    ("segrcdb", {"masks": "M3", "background": "white"}),
+    ("visualatom-1k", {"parameters": "argparse", "background": "white"}),
+]
 WAYS_TO_DRAW = {
     " ".join([name, *(f"{key}={value}" for key, value in options.items())]): (name, options)
-    for name, options in DATASETS
+    for name, options in (*DATASETS, *OPTIONS)
 }
 GOLDEN: dict[int, dict[str, str]] = {
     1: {
@@ -63,6 +76,16 @@ GOLDEN: dict[int, dict[str, str]] = {
         "segrcdb": "50ba973b3cc6885a",
         "segrcdb masks=M2": "a33b4b9f49fd1b1b",
         "visualatom-1k": "9136e7eb611cef38",
+        "1p-frac perturbation=additive num_classes=5": "15e6fcdc14ff19ea",
+        "2d-ofdb-1k weights=identity random_pattern=True": "b27ab199db03c902",
+        "3d-ofdb-1k weights=identity viewpoint=uniform": "18b7e048bbbaf47a",
+        "anderson-farrell-1k jitter=svd blur=False": "8c4102fb53732d40",
+        "anderson-farrell-1k jitter=sval color=False": "0fe76669b5267da7",
+        "anderson-farrell-1k jitter=fractaldb jitter_strength=3 background=False": "4f836d0822e6bb95",
+        "exfractaldb-1k upright=True points=5000": "1c26940b92d369b1",
+        "fractaldb-1k rendering=point weight_step=0.1 points=20000 num_classes=5": "13d83076d9e64c7c",
+        "segrcdb masks=M3 background=white": "88f8e00292067904",
+        "visualatom-1k parameters=argparse background=white": "4a4391dea1732944",
         "mixup": "69f782756ee13c8c",
     },
 }
@@ -89,9 +112,9 @@ def streamed(name: str) -> str:
 def drawn(name: str) -> str:
     """What a stream delivers, all views of it, and instances of small numbers, which may have a law of their own."""
     preset, options = WAYS_TO_DRAW[name]
-    formula = PRESETS[preset].formula
-    dataset = FDSLDataset(preset, 5, 64, "cpu", dtype=torch.uint8, views=2 if formula.views else 1, **options)
-    labels = LABELS if formula.TARGET == "label" else None
+    formula = dataclasses.replace(PRESETS[preset].formula, **options)
+    dataset = FDSLDataset(formula, 5, 64, "cpu", dtype=torch.uint8, views=2 if formula.views else 1)
+    labels = [label % formula.num_classes for label in LABELS] if formula.TARGET == "label" else None
     return digest(next(iter(dataset)), dataset.render(labels, INSTANCES))
 
 
