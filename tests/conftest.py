@@ -1,7 +1,11 @@
-"""Chooses how Triton kernels run in this test session: on a GPU where there is one, else in Triton's interpreter."""
+"""What holds for a whole test session: how Triton kernels run, and where class tables are cached.
+
+Kernels run on a GPU where there is one, else in Triton's interpreter.
+"""
 
 import importlib.util
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,6 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "gpu" in item.keywords and not (HAS_CUDA and HAS_TRITON):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def class_table_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither reads nor fills the user's cache of class tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDSL_GPU_CACHE_DIR", str(tmp_path_factory.mktemp("class_tables")))
+        yield
 
 
 @pytest.fixture
