@@ -7,6 +7,7 @@ import pytest
 
 from fdsl_gpu.class_tables import csv_files, exfractaldb_table, save_table
 from fdsl_gpu.class_tables.csv_files import load_csv_folder, read_maps
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
 from fdsl_gpu.formulas.rcdb import CLASS, RCDB
 from fdsl_gpu.philox import dataset_key
 
@@ -81,6 +82,15 @@ def test_exfractaldb_folder_is_the_table_it_was_written_from(tmp_path: Path) -> 
     # A row at the border of running away may do so under one random sequence and not under another.
     assert (imported.drawable == table.drawable).mean() > 0.98
     save_table(imported, tmp_path / "classes.safetensors")
+
+
+def test_exfractaldb_fingerprint_is_of_the_values_not_of_the_path(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_maps(tmp_path / name / "00000.csv", exfractaldb_table(1).class_maps(0))
+    one, two = (ExFractalDB(num_classes=1, class_table=str(tmp_path / name)).fingerprint() for name in ("one", "two"))
+    assert one == two
+    assert one != ExFractalDB(num_classes=1).fingerprint()
 
 
 def lines(*rows: str) -> str:

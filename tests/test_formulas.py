@@ -1,5 +1,7 @@
 """The formulas: class parameters and instance draws follow the laws of the papers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import fdsl_gpu
 from fdsl_gpu.formulas import exfractaldb, rcdb
 from fdsl_gpu.formulas.base import MAX_CLASSES
 from fdsl_gpu.philox import dataset_key
+from fdsl_gpu.records import CONTOUR_SCENE, CONTOURS
 from fdsl_gpu.registry import PRESETS
 
 KEY = dataset_key(0, 1)
@@ -52,10 +55,18 @@ def test_rcdb_instance_zero_is_the_class_and_later_ones_redraw() -> None:
     assert (record["step"] == np.float32(row["coefficient"] + row["line_width"])).all()
 
 
-def test_rcdb_geometry_scales_with_the_canvas() -> None:
-    native, double = (fdsl_gpu.geometry("rcdb-1k", 5, [0, 1], canvas_size=side)[1]["vertices"] for side in (512, 1024))
-    assert native.shape == double.shape
-    assert np.abs(double - 2 * native).max() <= 2
+@pytest.mark.parametrize("name", ["rcdb-1k", "segrcdb", "visualatom-1k"])
+def test_every_length_of_contours_scales_with_the_canvas(name: str) -> None:
+    formula = PRESETS[name].formula
+    labels = np.zeros(3, np.int64) if formula.TARGET == "mask" else np.array([0, 1, 999])
+    native, double = (
+        dataclasses.replace(formula, canvas_size=side).draw(KEY, labels, np.arange(3)) for side in (512, 1024)
+    )
+    if formula.RECORD == CONTOUR_SCENE:
+        native, double = native["contours"], double["contours"]
+    for field in CONTOURS.names or ():
+        scale = 2 if field in ("radius_x", "radius_y", "center_x", "center_y", "step", "noise", "wave") else 1
+        assert np.array_equal(double[field], scale * native[field]), field
 
 
 def test_uniform_cameras_are_rotations_uniform_on_the_sphere() -> None:
@@ -94,11 +105,12 @@ def test_ring_numbering_shares_one_cloud_among_twelve_views() -> None:
 def test_weight_rows_multiply_every_map_and_skip_rows_that_run_away() -> None:
     formula = exfractaldb.ExFractalDB()
     table = exfractaldb._classes(None, 1000).table
-    label = int(np.argmin(table.drawable.all(axis=1)))
+    label = int(np.flatnonzero(~table.drawable.all(axis=1))[-1])
     bad = int(np.argmin(table.drawable[label]))
     replacement = exfractaldb._classes(None, 1000).next_drawable[label, bad]
     assert table.drawable[label, replacement]
     assert not table.drawable[label, bad]
+    assert np.array_equal(formula.class_parameters(label)["drawable"], table.drawable[label])
     maps = formula.class_parameters(label)["maps"]
     records = formula.draw(KEY, np.full(500, label), np.arange(500))
     ratio = records["maps"][:, : len(maps)] / maps
