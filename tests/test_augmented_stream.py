@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import fdsl_gpu
-from fdsl_gpu.augment import Recipe, recipe
-from fdsl_gpu.stream import repeated
+from fdsl_gpu.augment import RandomErasing, Recipe, recipe
+from fdsl_gpu.stream import MAX_POSITION, repeated
 
 SMALL = {"image_size": 48, "device": "cpu", "dtype": torch.uint8}
 FEW = recipe("fdsl").without("repeats")
@@ -45,6 +45,11 @@ def test_locate_tells_the_presentation_and_render_repeats_it() -> None:
     assert torch.equal(dataset.render(*content[:2]), next(iter(plain))[0])
 
 
+def test_validation_has_presentations_of_its_own() -> None:
+    train, val = (fdsl_gpu.FDSLDataset("rcdb-1k", 8, augment=FEW, split=split, **SMALL) for split in ("train", "val"))
+    assert val.locate(0)[2] > train.locate(MAX_POSITION - 1)[2]
+
+
 def test_finite_sets_are_presented_afresh_each_epoch() -> None:
     settings = {"num_classes": 4, "instances_per_class": 2, "return_ids": True, **SMALL}
     stream = iter(fdsl_gpu.FDSLDataset("exfractaldb-1k", 8, augment=FEW, **settings))
@@ -65,6 +70,13 @@ def test_repeats_stand_a_fixed_distance_apart() -> None:
     assert (images[:4] != images[4:8]).flatten(1).any(dim=1).all()
     plain = fdsl_gpu.FDSLDataset("rcdb-1k", 8, return_ids=True, **SMALL)
     assert sorted(set(ids.tolist())) == sorted(next(iter(plain))[2].tolist())
+
+
+def test_named_recipe_repeats_as_the_released_runs() -> None:
+    labels, instances, _ = fdsl_gpu.FDSLDataset("rcdb-1k", 4, augment="fdsl", **SMALL).locate(np.arange(3 * 64))
+    assert np.array_equal(instances, np.tile(instances[:64], 3))
+    assert np.array_equal(labels, np.tile(labels[:64], 3))
+    assert len(set(instances)) == 64
 
 
 @pytest.mark.parametrize(("repeats", "distance"), [(1, 1), (3, 1), (3, 64), (2, 7)])
@@ -89,6 +101,17 @@ def test_normalisation_is_the_recipes_unless_given() -> None:
     assert (images.min(), images.max()) == (-1, 1)
     images, _ = next(iter(fdsl_gpu.FDSLDataset("exfractaldb-1k", 4, 32, "cpu", augment=half, normalize=None)))
     assert (images.min(), images.max()) == (0, 1)
+
+
+def test_erased_bytes_normalise_to_zero_by_the_recipe() -> None:
+    grey = dataclasses.replace(recipe("ofdb"), erasing=RandomErasing(probability=1, mode="const"))
+    images, plain = (
+        next(iter(fdsl_gpu.FDSLDataset("exfractaldb-1k", 4, augment=augment, **SMALL)))[0]
+        for augment in (grey, grey.without("erasing"))
+    )
+    erased = (images != plain).any(dim=1)
+    assert erased.flatten(1).any(dim=1).all()
+    assert (images.movedim(1, -1)[erased] == 128).all()
 
 
 def test_mixing_alone_presents_nothing() -> None:

@@ -160,6 +160,20 @@ def test_an_interrupted_first_batch_is_not_lost() -> None:
     ahead.close()
 
 
+def test_batches_are_transformed_one_after_another() -> None:
+    threads = []
+
+    def transform(batch: torch.Tensor) -> torch.Tensor:
+        threads.append(threading.get_ident())
+        # Long enough for another thread, if there were one, to begin the next.
+        threading.Event().wait(0.01)
+        return batch
+
+    images(FDSLLoader(make(transform=transform), prefetch=4), 6)
+    assert threads[0] == threading.get_ident()
+    assert len(set(threads[1:])) == 1
+
+
 def test_closing_while_another_thread_waits_ends_its_iteration() -> None:
     begun, may_end = threading.Event(), threading.Event()
 
@@ -182,22 +196,26 @@ def test_closing_while_another_thread_waits_ends_its_iteration() -> None:
     assert [item[0] for item in received[0]] == list(range(len(received[0])))
 
 
+@pytest.mark.parametrize("before", [0, 2])
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_error_comes_after_what_was_drawn_before_it(prefetch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_comes_after_what_was_drawn_before_it(
+    prefetch: int, before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loader = FDSLLoader(make(), prefetch=prefetch)
     batch = loader.dataset.source.batch
 
-    def fails_third(positions: Any, *arguments: Any) -> Any:
-        if positions[0] == 8:
+    def fails_once(positions: Any, *arguments: Any) -> Any:
+        if positions[0] == 4 * before:
             raise RuntimeError("drawing failed")
         return batch(positions, *arguments)
 
-    monkeypatch.setattr(loader.dataset.source, "batch", fails_third)
+    monkeypatch.setattr(loader.dataset.source, "batch", fails_once)
     iteration = iter(loader)
-    next(iteration), next(iteration)
+    for _ in range(before):
+        next(iteration)
     with pytest.raises(RuntimeError, match="drawing failed"):
         next(iteration)
-    assert loader.state_dict()["position"] == 8
+    assert loader.state_dict()["position"] == 4 * before
     assert not loader_threads()
 
 

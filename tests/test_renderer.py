@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.exfractaldb import ExFractalDB
 from fdsl_gpu.formulas.rcdb import RCDB, class_table
-from fdsl_gpu.renderer import Renderer
+from fdsl_gpu.renderer import Renderer, even_chunks
 
 CPU = torch.device("cpu")
 FORMULAS = {"rcdb": RCDB(canvas_size=64), "exfractaldb": ExFractalDB(canvas_size=64, points=600)}
@@ -47,6 +49,19 @@ def test_threads_and_chunks_do_not_show(threads: int, chunk: int, monkeypatch: p
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     monkeypatch.setattr("fdsl_gpu.renderer.MAX_CHUNK", chunk)
     assert torch.equal(draw(FORMULAS["rcdb"], "numba", labels), expected)
+
+
+@given(count=st.integers(1, 1000), most=st.integers(1, 256))
+@example(count=250, most=167)
+def test_chunks_are_few_even_and_begin_at_multiples_of_four(count: int, most: int) -> None:
+    chunks = [np.arange(count)[part] for part in even_chunks(count, most)]
+    assert np.array_equal(np.concatenate(chunks), np.arange(count))
+    sizes = [len(chunk) for chunk in chunks]
+    assert max(sizes) <= most
+    assert sizes[0] - min(sizes) < 4 * len(sizes)
+    if most >= 4:
+        assert all(chunk[0] % 4 == 0 for chunk in chunks)
+        assert len(chunks) <= -(-count // (most // 4 * 4))
 
 
 def test_callers_on_several_threads_share_a_renderer() -> None:
