@@ -204,6 +204,8 @@ def test_measured_table_is_cached_if_it_took_long(folder, monkeypatch, plane):
     files = sorted(path.name for path in folder.iterdir())
     assert [name[:8] for name in files] == ["rows-v1-", "rows-v1-"]
     assert files[1].endswith("-0.1-1000.safetensors")
+    other = plane.part(3, 6)
+    assert measured_table(other, (0.1, 1000)).maps_digest() == other.maps_digest()
     with monkeypatch.context() as patch:
         patch.setattr(search, "measure_rows", None)
         assert measured_table(few, (0.1, 1000)).digest() == slow.digest()

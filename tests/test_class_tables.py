@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from fdsl_gpu.class_tables import IFSTable, builtin, load_table, save_table, table
+from fdsl_gpu.class_tables.class_records import next_drawable
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,11 @@ def test_load_table_returns_what_save_table_wrote_in_the_plane(tmp_path, plane, 
     back = load_table(tmp_path / "a")
     assert back.digest() == few.digest()
     assert (back.columns, back.weighting, back.formula) == (6, few.weighting, 3)
+
+
+def test_a_row_that_cannot_be_drawn_gives_way_to_the_next_around_the_end():
+    drawable = np.array([[True, False, False, True, False], [False, False, True, False, False]])
+    assert next_drawable(drawable).tolist() == [[0, 3, 3, 3, 0], [2, 2, 2, 2, 2]]
 
 
 def test_shipped_tables_are_small():

@@ -109,7 +109,10 @@ MALFORMED = {
     "too many maps": (lines(*[FINE] * 9), ["9 maps", "1 .. 8"]),
     "no maps": ("\n", ["0 maps"]),
     "flat": (lines("1,1,1,1,0,0,1"), ["determinant 0"]),
-    "probabilities": (lines("0.5,0,0,0.5,0.1,0.2,0.4", "0.5,0,0,0.5,0,0,0.6"), ["line 1, column 7", "p = 0.4", "0.5"]),
+    "probabilities": (
+        lines("0.5,0,0,0.5,0.1,0.2,0.4995", "0.5,0,0,0.5,0,0,0.502"),
+        ["line 2, column 7", "p = 0.502", "0.5 within 0.001"],
+    ),
 }
 
 
