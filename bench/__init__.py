@@ -1,1 +1,1 @@
-"""Benchmarks: each is a command, ``python -m bench.NAME --json FILE``."""
+"""Benchmarks: what has a ``main`` is a command, ``python -m bench.NAME``; the rest is what commands share."""

@@ -32,8 +32,14 @@ FORMATS: dict[str, dict[str, Any]] = {
 }
 """Options of a dataset, by the name that a benchmark's ``--dtype`` has for them."""
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+
 _LOAD_BEFORE = os.getloadavg()
 """What else this machine had to do: later, the benchmark itself is the load."""
+
+
+_STATUS = ("status", "--porcelain", "--untracked-files=no")
 
 
 def parser(documentation: str | None) -> argparse.ArgumentParser:
@@ -56,6 +62,20 @@ def synchronise(device: str | torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def device_error(device: str | torch.device) -> str | None:
+    """The error that a device is in: it stays with this process, whose every later call fails. None: it works."""
+    try:
+        synchronise(device)
+    except RuntimeError as error:
+        return error_text(error)
+    return None
+
+
+def error_text(error: BaseException) -> str:
+    """Kind and message, cut where that is long."""
+    return f"{type(error).__name__}: {error}"[:1000]
+
+
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Draw on so many CPU threads for a while."""
@@ -67,6 +87,16 @@ def cpu_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def python_path() -> dict[str, str]:
+    """The environment's variable with which another Python finds this checkout first, and then what this one finds."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+
+
+def commit(folder: str | os.PathLike[str]) -> str | None:
+    """The commit of a checkout; None for a folder that is none, also inside another one's."""
+    return _output("git", f"--git-dir={folder}/.git", "rev-parse", "HEAD")
+
+
 def metadata() -> dict[str, Any]:
     """Machine, load, commit and versions."""
     versions = {"fdsl_gpu": __version__, "pixel_contract": PIXEL_CONTRACT, "python": platform.python_version()}
@@ -75,9 +105,9 @@ def metadata() -> dict[str, Any]:
     versions |= {name: _version(name) for name in ("timm", "torchvision")}
     return {
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _output("git", "rev-parse", "HEAD"),
+        "commit": commit(ROOT),
         # But for results, which a run of several benchmarks writes.
-        "modified": bool(_output("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")),
+        "modified": bool(_output("git", "-C", str(ROOT), *_STATUS, "--", ".", ":!bench/results")),
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "load": [round(value, 2) for value in _LOAD_BEFORE],
@@ -114,6 +144,21 @@ def in_turns(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list
     return seconds
 
 
+def until_returned_and_done(
+    call: Callable[[], Any], device: str | torch.device, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds until a call returns, and until the device, idle before, is done with it; two more do not count."""
+    returned, done = [], []
+    for _ in range(rounds + 2):
+        synchronise(device)
+        start = time.perf_counter()
+        call()
+        returned.append(time.perf_counter() - start)
+        synchronise(device)
+        done.append(time.perf_counter() - start)
+    return returned[2:], done[2:]
+
+
 def summary(rates: list[float]) -> dict[str, float]:
     """Median and quartiles of images per second, and microseconds an image at the median."""
     low, median, high = quartiles(rates)
@@ -129,6 +174,11 @@ def summary(rates: list[float]) -> dict[str, float]:
 def quartiles(values: list[float]) -> list[float]:
     """Lower quartile, median and upper quartile, between the least and the greatest value."""
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+
+
+def digits(value: float) -> str:
+    """A number with at least three digits, and no power of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def write_json(path: str | os.PathLike[str], report: dict[str, Any]) -> None:

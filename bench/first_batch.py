@@ -15,19 +15,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.common import parser, quartiles, save
+from bench.common import parser, python_path, quartiles, save
 from fdsl_gpu import list_datasets
 
 DATASETS = ["rcdb-1k", "exfractaldb-1k"]
 STATES = ("cold", "warm")
 PARTS = ("import", "device", "first_batch", "second_batch")
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 _PROGRAM = """
 import json, sys, time
@@ -95,9 +92,8 @@ def _round(arguments: list[Any], states: Sequence[str]) -> dict[str, list[float]
 
 
 def _run(arguments: list[Any], caches: dict[str, str]) -> list[float]:
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-c", _PROGRAM, json.dumps(arguments)]
-    environment = {**os.environ, **caches, "PYTHONPATH": path}
+    environment = {**os.environ, **caches, **python_path()}
     result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(result.stdout)
 

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from bench.common import digits
 from fdsl_gpu.files import replacing
 
 Rows = dict[str, Any]
@@ -39,8 +40,8 @@ def peers(reports: dict[str, Rows]) -> Figure | None:
     bars: list[tuple[str, float, str, str]] = []
     for one in report["ratios"]:
         ours, theirs = (report["results"][one[side]]["images_per_second"] for side in ("ours", "peer"))
-        bars.append((one["peer"], theirs, _THEIRS, short(theirs)))
-        bars.append((one["ours"], ours, _OURS, f"{short(ours)}: {short(one['ratio'])} times"))
+        bars.append((one["peer"], theirs, _THEIRS, digits(theirs)))
+        bars.append((one["ours"], ours, _OURS, f"{digits(ours)}: {digits(one['ratio'])} times"))
     figure, axes = _figure(8, 1 + 0.3 * len(bars))
     # A gap after each pair.
     places = [-(index + index // 2 * 0.6) for index in range(len(bars))]
@@ -69,7 +70,7 @@ def _generated(results: Rows, dtype: str, machine: str) -> Figure | None:
     bars = []
     for name, row in ordered:
         rate = row["images_per_second"]
-        bars.append((name, rate, _THEIRS if name.startswith("stored") else _OURS, short(rate)))
+        bars.append((name, rate, _THEIRS if name.startswith("stored") else _OURS, digits(rate)))
     figure, axes = _figure(8, 1 + 0.3 * len(bars))
     _horizontal_bars(axes, [-float(index) for index in range(len(bars))], bars)
     axes.set_xlabel(f"images per second, 224 px {dtype}, on {machine} (log)")
@@ -97,7 +98,7 @@ def scaling(reports: dict[str, Rows]) -> Figure | None:
         axes.set(xscale="log", yscale="log", xlabel=f"{unit} (log)")
         axes.set_title(f"Cost by {unit}")
         ticks = results[names[0]]["values"][::2]
-        axes.set_xticks(ticks, [short(tick) for tick in ticks])
+        axes.set_xticks(ticks, [digits(tick) for tick in ticks])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.grid(True, which="major", alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
@@ -114,11 +115,6 @@ def _cost_line(axes: Axes, result: Rows, colour: str, label: str) -> None:
     if result.get("exponent", 0) > 0.5:
         guide = [costs[-1] * value / values[-1] for value in values]
         axes.plot(values, guide, ":", color=_GREY, linewidth=1)
-
-
-def short(value: float) -> str:
-    """A number with at least three digits, and no power of ten."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

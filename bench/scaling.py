@@ -34,7 +34,7 @@ _LINES, _VERTICES = 100, 100
 
 @dataclass(frozen=True, kw_only=True)
 class EqualContours(RCDB):
-    """RCDB whose contours all have the same number of lines and vertices, and grow to the same size.
+    """RCDB whose contours all have the same number of lines and vertices, and grow to the same size, in every class.
 
     Attributes:
         lines: polygons of a contour.
@@ -48,8 +48,9 @@ class EqualContours(RCDB):
         """Records ([B] of ``CONTOURS``) as RCDB draws them, but for their sizes."""
         records = super().draw(*arguments, **options)
         records["lines"], records["vertices"] = self.lines, self.vertices
-        for growth in ("step", "noise"):
-            records[growth] *= _LINES / self.lines
+        # About the mean of RCDB's classes.
+        growth = self.canvas_size / 512 * _LINES / self.lines
+        records["step"], records["noise"] = 2 * growth, 4 * growth
         return records
 
     def drawing(self) -> dict[str, Any]:
@@ -112,8 +113,8 @@ AXES: dict[str, Axis] = {
     "image_size": Axis([56, 112, 224, 448], lambda n: (EqualContours(), {"image_size": n}), "pixels", power=2),
     "canvas_size": Axis([128, 256, 512, 1024], lambda n: (EqualContours(canvas_size=n), {}), "pixels", power=2),
     "batch": Axis([16, 64, 256, 1024], lambda n: ("rcdb-1k", {"batch": n}), "images", per_batch=True),
-    # Four, as many tables as the formula keeps; a fifth would have them made again at every batch.
-    "classes": Axis([16, 256, 4096, MAX_CLASSES], lambda n: (RCDB(num_classes=n), {}), "classes"),
+    # Few classes of RCDB have fewer lines and vertices than many, so that they would cost less.
+    "classes": Axis([16, 256, 4096, MAX_CLASSES], lambda n: (EqualContours(num_classes=n), {}), "classes"),
 }
 
 PROCESS_AXES = ("threads", "stream")

@@ -22,7 +22,8 @@ from torchvision.datasets import ImageFolder
 
 import fdsl_gpu
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet, by which pictures are normalised."""
 
 
 class StoredImages(AbstractContextManager["StoredImages"]):
@@ -86,5 +87,5 @@ class StoredImages(AbstractContextManager["StoredImages"]):
 def usual_transform(image_size: int = 224) -> transforms.Compose:
     """RandomResizedCrop and normalisation, the least that a training run does to stored pictures."""
     return transforms.Compose(
-        [transforms.RandomResizedCrop(image_size), transforms.ToTensor(), transforms.Normalize(_MEAN, _STD)]
+        [transforms.RandomResizedCrop(image_size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     )

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from bench import common
 from bench.scaling import AXES, fit
+from fdsl_gpu import philox
 from tests.conftest import HAS_TRITON
 
 TINY = ["--device", "cpu", "--rounds", "2"]
@@ -102,6 +105,45 @@ def test_fit_finds_a_line_and_an_exponent() -> None:
     assert (line["fixed_us"], line["us_per_unit"], line["r_squared"]) == (10, 3, 1)
     assert fit([1, 2, 4, 8], [5, 20, 80, 320])["exponent"] == 2
     assert fit([1, 2, 4, 8], [7, 7, 7, 7])["exponent"] == 0
+
+
+@pytest.mark.parametrize("n", [16, 4096])
+def test_classes_differ_in_number_alone(n: int) -> None:
+    formula = AXES["classes"].stream(n)[0]
+    records = formula.draw(philox.dataset_key(0, formula.NUMBER), np.arange(n), np.ones(n, np.int64))
+    for field, value in {"lines": 100, "vertices": 100, "step": 2, "noise": 4}.items():
+        assert set(records[field].tolist()) == {value}
+    assert formula.num_classes == n
+
+
+def test_turns_are_taken_after_a_call_that_does_not_count() -> None:
+    called = []
+    seconds = common.in_turns({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, rounds=3)
+    assert called == ["a", "b"] * (1 + 3)
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_call_is_timed_until_it_returns_and_until_the_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened = []
+    monkeypatch.setattr(common, "synchronise", lambda device: happened.append("done"))
+    monkeypatch.setattr(common.time, "perf_counter", lambda: 2.0 ** len(happened))
+    returned, done = common.until_returned_and_done(lambda: happened.append("called"), "cpu", rounds=2)
+    assert happened == ["done", "called", "done"] * (2 + 2)
+    # From one event before each call; the first two calls do not count.
+    assert returned == [2.0**n for n in (7, 10)]
+    assert done == [3 * seconds for seconds in returned]
+
+
+def test_the_commit_is_that_of_the_folder_itself(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-mc"],
+    ):
+        subprocess.run(["git", "-C", tmp_path, *command], check=True)
+    assert len(common.commit(tmp_path) or "") == 40
+    assert common.commit(inside) is None
 
 
 @pytest.mark.skipif(not HAS_TRITON, reason="Triton is not installed")
