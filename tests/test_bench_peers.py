@@ -1,6 +1,7 @@
 """bench/peers: what it reports with and without peers, and the plain PyTorch IFS that it measures."""
 
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from bench.peers import comparison, cuda, torch_ifs
 from bench.peers.makers import CROP, ON_CUDA, OURS, STORED, TORCH
+from bench.peers.workers import Contender, NotMeasured, side_by_side
 
 SIZE = 32
 ROW = {"images_per_second", "q1", "q3", "us_per_image", "rounds"}
@@ -81,9 +83,60 @@ def test_everything_that_can_run_is_measured_and_the_rest_has_a_reason(checkouts
     assert "ifs.py" in missing["fractal-pretraining"]
     assert missing["torch.compile IFS, 100k points"] == "left out"
     assert [(item["ours"], item["peer"]) for item in report["ratios"]] == [("rcdb-1k", "RCDB released script")]
+    assert report["checkouts"].keys() == comparison.sources(checkouts).keys()
+    assert report["peer_versions"]
     assert not list(checkouts.rglob("*.png"))
     assert not list(checkouts.rglob("__pycache__"))
     comparison.print_report(report)
+
+
+class MadeUp:
+    """A worker that takes seconds a picture, and 100 where it compiles: the first time."""
+
+    def __init__(self, seconds, failing=None):
+        self.seconds, self.failing, self.calls = seconds, failing, 0
+
+    def make(self, name, images):
+        self.calls += 1
+        if self.calls == self.failing:
+            raise NotMeasured("broken")
+        return {"wall": images * (100 if self.calls == 1 else self.seconds), "cpu": images}
+
+
+def test_the_round_in_which_peers_compile_does_not_count():
+    workers = {"fast": MadeUp(0.5), "slow": MadeUp(2), "failing": MadeUp(1, failing=2)}
+    contenders = {name: Contender(worker, 10) for name, worker in workers.items()}
+    results, failed = side_by_side(contenders, 3, "wall")
+    assert {name: (row["q1"], row["q3"], row["rounds"]) for name, row in results.items()} == {
+        "fast": (2, 2, 3),
+        "slow": (0.5, 0.5, 3),
+    }
+    assert failed == {"failing": "broken"}
+    assert [worker.calls for worker in workers.values()] == [4, 4, 2]
+
+
+def test_the_report_names_repositories_and_commits(checkouts):
+    for command in (
+        ["init", "-q"],
+        ["-c", "user.name=a", "-c", "user.email=b", "commit", "-q", "--allow-empty", "-mc"],
+    ):
+        subprocess.run(["git", "-C", checkouts / "one", *command], check=True)
+    found = comparison.sources(checkouts)
+    assert {peer: source["repository"].partition("/")[2] for peer, source in found.items()} == {
+        "RCDB released script": "CVPR2022-Pretrained-ViT-PyTorch",
+        "VisualAtom released script": "CVPR2023-FDSL-on-VisualAtom",
+        "FractalDB released points and patches": "FractalDB-Pretrained-ResNet-PyTorch",
+    }
+    assert len(found["RCDB released script"]["commit"]) == 40
+    assert found["VisualAtom released script"]["commit"] is None
+    assert comparison.sources(None) == {}
+
+
+def test_the_report_names_what_the_peers_ran_with():
+    versions = comparison.versions(sys.executable)
+    assert versions["numpy"] == np.__version__
+    assert versions.keys() == {"python", *comparison.PACKAGES}
+    assert comparison.versions("no-such-python") == {}
 
 
 def test_ratios_are_of_what_was_measured():
@@ -103,7 +156,7 @@ def test_every_comparison_is_of_contenders_that_exist():
 def test_without_checkouts_peers_are_not_measured(folder, tmp_path):
     with comparison.peer_workers(None if folder == "none" else tmp_path, sys.executable) as (started, failed):
         assert started == []
-        assert set(failed) == {name for _, name in comparison.CHECKOUTS.values()}
+        assert set(failed) == {one.peer for one in comparison.CHECKOUTS.values()}
         assert all("checkout" in reason for reason in failed.values())
 
 

@@ -14,6 +14,8 @@ reason, and the rest goes on. Where other work shares the cores, ``--clock cpu``
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,8 +25,8 @@ from typing import Any
 
 import torch
 
-from bench.common import parser, print_table, save
-from bench.peers.cuda import cuda_renderer
+from bench.common import commit, parser, print_table, save
+from bench.peers.cuda import CUDA_PEER, cuda_renderer
 from bench.peers.makers import ON_CUDA, STORED
 from bench.peers.workers import Clock, Contender, NotMeasured, Worker, side_by_side
 
@@ -45,16 +47,49 @@ IMAGES = {
 MOST_IMAGES = 512
 """Images a round of all others."""
 
+
+@dataclass(frozen=True)
+class Checkout:
+    """The file that a checkout is known by, what it is called in the report, and its public repository on GitHub."""
+
+    file: str
+    peer: str
+    repository: str
+
+
 CHECKOUTS = {
-    "rcdb": ("rcdb_render/make_rcdb.py", "RCDB released script"),
-    "visualatom": ("visual_atomic_renderer/render_VisualAtom.py", "VisualAtom released script"),
-    "fractaldb": ("fractal_renderer/ifs_function.py", "FractalDB released points and patches"),
-    "fractal_pretraining": ("fractal_learning/fractals/ifs.py", "fractal-pretraining"),
+    "rcdb": Checkout("rcdb_render/make_rcdb.py", "RCDB released script", "masora1030/CVPR2022-Pretrained-ViT-PyTorch"),
+    "visualatom": Checkout(
+        "visual_atomic_renderer/render_VisualAtom.py",
+        "VisualAtom released script",
+        "masora1030/CVPR2023-FDSL-on-VisualAtom",
+    ),
+    "fractaldb": Checkout(
+        "fractal_renderer/ifs_function.py",
+        "FractalDB released points and patches",
+        "hirokatsukataoka16/FractalDB-Pretrained-ResNet-PyTorch",
+    ),
+    "fractal_pretraining": Checkout(
+        "fractal_learning/fractals/ifs.py", "fractal-pretraining", "catalys1/fractal-pretraining"
+    ),
 }
-"""Driver -> (the file that a checkout is known by, what it is called in the report)."""
+"""By driver."""
+
+PACKAGES = ("noise", "opencv-python-headless", "numba", "numpy", "pillow")
+"""What the peers need."""
+
+_VERSIONS = """
+import importlib.metadata, json, platform, sys
+versions = {"python": platform.python_version()}
+for name in sys.argv[1:]:
+    try:
+        versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        versions[name] = None
+print(json.dumps(versions))
+"""
 
 EXFRACTALDB = "ExFractalDB released renderer"
-CUDA_PEER = "fdsl-gpu-pipeline"
 
 
 @dataclass(frozen=True)
@@ -117,6 +152,25 @@ def find(folder: Path, file: str) -> Path:
     return found[0].resolve()
 
 
+def sources(folder: Path | None) -> dict[str, dict[str, str | None]]:
+    """Peer -> "repository", OWNER/NAME on GitHub, and "commit", None where the checkout has no history."""
+    found: dict[str, dict[str, str | None]] = {}
+    for one in CHECKOUTS.values() if folder else ():
+        with contextlib.suppress(NotMeasured):
+            root = find(folder, one.file).parents[one.file.count("/")]
+            found[one.peer] = {"repository": one.repository, "commit": commit(root)}
+    return found
+
+
+def versions(python: str) -> dict[str, str | None]:
+    """Of an interpreter and of :data:`PACKAGES` in it; nothing if it does not start."""
+    try:
+        done = subprocess.run([python, "-c", _VERSIONS, *PACKAGES], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return json.loads(done.stdout)
+
+
 @contextlib.contextmanager
 def our_worker(image_size: int, stored: int) -> Iterator[Worker]:
     """The process of ours, of stored images and of plain PyTorch."""
@@ -135,14 +189,14 @@ def peer_workers(folder: Path | None, python: str) -> Iterator[tuple[list[Worker
         # Numba's caches and byte code must not be left in the checkouts.
         cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="fdsl_gpu_bench_"))
         environment = {"NUMBA_CACHE_DIR": cache, "PYTHONDONTWRITEBYTECODE": "1"}
-        for driver, (file, peer) in CHECKOUTS.items():
+        for driver, checkout in CHECKOUTS.items():
             try:
                 if folder is None:
                     raise NotMeasured("pass --peers FOLDER, which holds its checkout")
-                worker = Worker([python, drivers, driver, str(find(folder, file))], environment)
+                worker = Worker([python, drivers, driver, str(find(folder, checkout.file))], environment)
                 started.append(stack.enter_context(contextlib.closing(worker)))
             except NotMeasured as error:
-                failed[peer] = str(error)
+                failed[checkout.peer] = str(error)
         yield started, failed
 
 
@@ -186,7 +240,8 @@ def measure(
         stored: stored images; a multiple of it is read a round.
 
     Returns:
-        "results" as of ``bench.common``, "ratios" and "not_measured", peer -> reason.
+        "results" as of ``bench.common``, "ratios", "not_measured", peer -> reason, "checkouts" as of :func:`sources`,
+        "peer_versions" as of :func:`versions`.
     """
     path = None if folder is None else Path(folder)
     with our_worker(image_size, stored) as ours, peer_workers(path, python) as (started, failed):
@@ -200,7 +255,13 @@ def measure(
         chosen = {name: contender for name, contender in contenders.items() if name not in left_out}
         results, broken = side_by_side(chosen, rounds, clock)
     failed[EXFRACTALDB] = "it draws by OpenGL (EGL) from point clouds on a disk; there is no driver for it here"
-    return {"results": results, "ratios": compare(results), "not_measured": failed | broken}
+    return {
+        "results": results,
+        "ratios": compare(results),
+        "not_measured": failed | broken,
+        "checkouts": sources(path),
+        "peer_versions": versions(python),
+    }
 
 
 def print_report(report: dict[str, Any]) -> None:

@@ -24,12 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.common import parser, print_table, save, summary
+from bench.common import commit, parser, print_table, save, summary
 from fdsl_gpu import philox, renderer
 from fdsl_gpu.formulas.visualatom import VisualAtom
 from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import backend_for
 from fdsl_gpu.render.contours import Contours
+
+CUDA_PEER = "fdsl-gpu-pipeline"
+REPOSITORY = "hpca-uji/fdsl-gpu-pipeline"
+"""On GitHub."""
 
 DIFFERENCES = [
     "its lines overlap in no order, the byte that is written last stays; ours show the later line",
@@ -168,11 +172,20 @@ def our_rate(call: Callable[[], torch.Tensor]) -> float:
     return images * CALLS / seconds
 
 
-def programs(folder: Path, into: str, capability: tuple[int, int], **sizes: int) -> dict[str, Path]:
-    """The batched variants, built; those that drop pictures for want of pending launches are built with more."""
+def find(folder: Path) -> list[Path]:
+    """The programs of the batched variants.
+
+    Raises:
+        RuntimeError: there are none.
+    """
     sources = sorted([*folder.glob("cuda/batched/*/profile.cu"), *folder.glob("*/cuda/batched/*/profile.cu")])
     if not sources:
         raise RuntimeError("no checkout with cuda/batched/*/profile.cu in the folder")
+    return sources
+
+
+def programs(sources: list[Path], into: str, capability: tuple[int, int], **sizes: int) -> dict[str, Path]:
+    """The batched variants, built; those that drop pictures for want of pending launches are built with more."""
     built: dict[str, Path] = {}
     for file in sources:
         for name, raise_limit in ((file.parent.name, False), (f"{file.parent.name}, more launches", True)):
@@ -199,7 +212,7 @@ def cuda_renderer(
 
     Returns:
         "results" as of ``bench.common``; "drawn", pictures of a batch that each variant drew; "ratio", ours over its
-        fastest that draws all; "differences" between the pictures.
+        fastest that draws all; "differences" between the pictures; "checkouts", its repository and commit.
 
     Raises:
         RuntimeError: no CUDA device, no nvcc, no checkout, or a program that does not build or run.
@@ -212,7 +225,8 @@ def cuda_renderer(
     rates: dict[str, list[float]] = {"ours": []}
     drawn: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="fdsl_gpu_bench_") as into:
-        variants = programs(Path(folder), into, torch.cuda.get_device_capability(device), **sizes)
+        sources = find(Path(folder))
+        variants = programs(sources, into, torch.cuda.get_device_capability(device), **sizes)
         our_rate(ours)
         for _ in range(ROUNDS):
             rates["ours"].append(our_rate(ours))
@@ -227,6 +241,7 @@ def cuda_renderer(
         "drawn": drawn,
         "ratio": round(statistics.median(rates["ours"]) / fastest, 2),
         "differences": DIFFERENCES,
+        "checkouts": {CUDA_PEER: {"repository": REPOSITORY, "commit": commit(sources[0].parents[3])}},
     }
 
 
