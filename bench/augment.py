@@ -3,8 +3,15 @@
     python -m bench.augment --json FILE
 
 Every contender takes canvases to normalised float32 [3, 224, 224] by the pre-training recipe of the CVPR 2022 paper:
-RandomResizedCrop with random interpolation, rand-m9-mstd0.5-inc1, RandomErasing of pixels. "drawn and augmented" is the
-whole feed, from nothing; the last row reads stored JPEG files and augments them by timm.
+RandomResizedCrop, bilinear or bicubic at random; two operations at nine tenths of their strength, each done with
+probability 0.5 (rand-m9-mstd0.5-inc1); RandomErasing, in a quarter of the pictures, a rectangle of random numbers.
+
+"ours" is given what the dataset draws, one grey plane, which stays one until an operation tells the channels apart.
+"ours, three planes", timm and torchvision are given the same pictures in three channels. timm works on PIL images.
+torchvision has a RandAugment of its own, on tensors: of 14 operations, one of which does nothing, in place of 15; its
+affine maps are bilinear, not bilinear or bicubic; its strength is 27 of 30 always, where the recipe's varies about 9 of
+10. Here each of its operations is done with probability 0.5 too, which it does not do by itself.
+"drawn and augmented" is the whole feed, from nothing; the last row reads stored JPEG files and augments them by timm.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 import fdsl_gpu
 from bench.common import parser, print_table, save, side_by_side
-from bench.stored_images import StoredImages
+from bench.stored_images import MEAN, STD, StoredImages
 from fdsl_gpu import philox, presentation
 from fdsl_gpu.augment import recipe
 from fdsl_gpu.present import Presenter
@@ -33,7 +40,6 @@ from fdsl_gpu.records import as_words
 
 SIZE = 224
 RECIPE = recipe("fdsl")
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def timm_transform() -> Any:
@@ -48,13 +54,15 @@ def timm_transform() -> Any:
 
 
 def v2_transform() -> v2.Compose:
-    """What torchvision has for uint8 tensors: its own RandAugment, and RandomErasing with one value a channel."""
+    """What torchvision has for uint8 tensors, as much work as the recipe's."""
+    bilinear, bicubic = InterpolationMode.BILINEAR, InterpolationMode.BICUBIC
+    operation = v2.RandAugment(num_ops=1, magnitude=27, interpolation=bilinear, fill=[124, 116, 104])
     return v2.Compose(
         [
-            v2.RandomResizedCrop(SIZE, interpolation=InterpolationMode.BICUBIC, antialias=True),
-            v2.RandAugment(num_ops=2, magnitude=9, fill=[124, 116, 104]),
+            v2.RandomChoice([v2.RandomResizedCrop(SIZE, interpolation=one) for one in (bilinear, bicubic)]),
+            *[v2.RandomApply([operation], p=0.5)] * 2,
             v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(_MEAN, _STD),
+            v2.Normalize(MEAN, STD),
             v2.RandomErasing(p=0.25, value="random"),
         ]
     )
@@ -68,18 +76,24 @@ def contenders_on(name: str, count: int) -> dict[str, tuple[int, Callable[[], An
     planes = fdsl_gpu.render(name, labels, instances, image_size=canvas, channels=1, device="cpu")
     pictures = [Image.fromarray(plane[0].numpy()).convert("RGB") for plane in planes]
     coloured = planes.repeat(1, 3, 1, 1)
-    presenter = Presenter(canvas, SIZE, planes=1, operations=RECIPE.rand_augment.num_operations)
-    out = presenter.empty(count)
-    key, step = philox.dataset_key(0, formula.NUMBER), itertools.count()
+    key = philox.dataset_key(0, formula.NUMBER)
     by_timm, by_v2 = timm_transform(), v2_transform()
 
-    def ours() -> None:
-        ids = np.arange(count) + next(step) * count
-        records = presentation.draw(RECIPE, key, ids, canvas, SIZE, 1)
-        presenter(planes, torch.from_numpy(as_words(records)), key, out)
+    def ours(given: torch.Tensor) -> Callable[[], None]:
+        channels = given.shape[1]
+        presenter = Presenter(canvas, SIZE, planes=channels, operations=RECIPE.rand_augment.num_operations)
+        out, step = presenter.empty(count), itertools.count()
+
+        def present() -> None:
+            ids = np.arange(count) + next(step) * count
+            records = presentation.draw(RECIPE, key, ids, canvas, SIZE, channels)
+            presenter(given, torch.from_numpy(as_words(records)), key, out)
+
+        return present
 
     return {
-        f"{name}: ours": (count, ours),
+        f"{name}: ours": (count, ours(planes)),
+        f"{name}: ours, three planes": (count, ours(coloured)),
         f"{name}: timm on PIL images": (count, lambda: torch.stack([by_timm(picture) for picture in pictures])),
         f"{name}: torchvision v2 on tensors": (count, lambda: torch.stack([by_v2(picture) for picture in coloured])),
     }
