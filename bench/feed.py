@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.common import FORMATS, parser, save, summary, synchronise
+from bench.common import FORMATS, error_text, parser, save, summary, synchronise
 from bench.stored_images import StoredImages
 from fdsl_gpu import FDSLDataset, FDSLLoader, list_datasets
 
@@ -41,11 +41,13 @@ class Feed:
         open: begins an iteration; leaving it gives everything back, so that no feed works while another is measured.
         warm_up: steps that are not counted, after which as many batches lie ready as in a long run.
         burst: steps are counted in multiples of this, because so many workers deliver at about the same time.
+        may_fail: an error becomes its row, and the other feeds are measured all the same.
     """
 
     open: Callable[[], AbstractContextManager[Batches]]
     warm_up: int = 2
     burst: int = 1
+    may_fail: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def drawn(dataset: str, batch: int, device: str, dtype: str = "float32", prefetc
 
 
 def stored(images: StoredImages, batch: int, device: str, workers: int, transform: Any = None) -> Feed:
-    """Stored pictures, read by worker processes."""
+    """Stored pictures, read by worker processes; they may lack shared memory, of which 16 need gigabytes."""
 
     @contextmanager
     def open_feed() -> Iterator[Batches]:
@@ -92,7 +94,7 @@ def stored(images: StoredImages, batch: int, device: str, workers: int, transfor
         finally:
             batches.close()  # type: ignore[attr-defined]
 
-    return Feed(open_feed, warm_up=workers + 1, burst=max(workers, 1))
+    return Feed(open_feed, warm_up=workers + 1, burst=max(workers, 1), may_fail=True)
 
 
 def consumer(device: str, step_ms: float) -> Consumer:
@@ -154,16 +156,31 @@ def compare(
     device: str,
     rounds: int,
     seconds: float = float("inf"),
-) -> dict[str, dict[str, float]]:
-    """Rows of feeds that take turns, until ``rounds`` are done or, after the first, ``seconds`` have passed."""
+) -> dict[str, dict[str, Any]]:
+    """Rows of feeds that take turns, until ``rounds`` are done or, after the first, ``seconds`` have passed.
+
+    A feed that failed has one entry in its row, "failed", with the error's text.
+    """
     deadline = time.perf_counter() + seconds
     turns: dict[str, list[Turn]] = {name: [] for name in feeds}
+    failed: dict[str, str] = {}
     for done in range(rounds):
         for name, feed in feeds.items():
             if done and time.perf_counter() > deadline:
                 break
-            turns[name].append(take_turn(feed, consume, batch, steps, device))
-    return {name: _row(turns[name], turns[CACHED], turns.get(STORED)) for name in feeds}
+            if name in failed:
+                continue
+            try:
+                turns[name].append(take_turn(feed, consume, batch, steps, device))
+            except Exception as error:
+                if not feed.may_fail:
+                    raise
+                failed[name] = error_text(error)
+    reference = None if STORED in failed else turns.get(STORED)
+    return {
+        name: {"failed": failed[name]} if name in failed else _row(turns[name], turns[CACHED], reference)
+        for name in feeds
+    }
 
 
 def _row(turns: list[Turn], cached_turns: list[Turn], stored_turns: list[Turn] | None) -> dict[str, float]:
@@ -189,10 +206,13 @@ def _megabytes(size: int) -> float:
     return round(size / 1e6, 1)
 
 
-def print_rows(rows: dict[str, dict[str, float]]) -> None:
+def print_rows(rows: dict[str, dict[str, Any]]) -> None:
     """Print rates, waiting shares, efficiencies and memory."""
     width = max(len(name) for name in rows)
     for name, row in rows.items():
+        if "failed" in row:
+            print(f"{name:{width}}  failed: {row['failed']}")
+            continue
         line = f"{name:{width}}  {row['images_per_second']:>9,.0f} img/s  [{row['q1']:,.0f}, {row['q3']:,.0f}]"
         line += f"  waiting {row['waiting_share']:6.1%}  efficiency {row['efficiency']:6.1%}"
         if "extra_mb" in row:
@@ -212,12 +232,12 @@ def measure(
     workers: int,
     seconds: float = float("inf"),
     with_stored: bool = True,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Rows of a cached batch, the stored-JPEG loader, and every dataset, dtype and prefetch depth.
 
     Args:
         datasets: names.
-        dtypes: names of ``FORMATS``.
+        dtypes: names of ``FORMATS``; the cached batch, over which memory is counted, is of the first.
         prefetches: batches drawn ahead, 0 for none.
         batch: images a batch.
         device: where batches are drawn and consumed.
@@ -228,7 +248,7 @@ def measure(
         seconds: bound on the whole, once each had a turn.
         with_stored: measure the stored-JPEG loader.
     """
-    feeds = {CACHED: cached(datasets[0], batch, device)}
+    feeds = {CACHED: cached(datasets[0], batch, device, dtypes[0])}
     with StoredImages() if with_stored else nullcontext() as images:
         if images is not None:
             feeds[STORED] = stored(images, batch, device, workers)

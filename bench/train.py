@@ -10,9 +10,11 @@ comes on top of the cached batch's.
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from contextlib import nullcontext
+from typing import Any
 
 import timm
 import torch
@@ -97,7 +99,7 @@ def measure(
     compiled: bool = False,
     with_stored: bool = True,
     augmented: bool = True,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Rows "MODEL: FEED" of each feed of :func:`make_feeds`, in turns; ``seconds`` bounds the whole but a first round.
 
     Args:
@@ -112,7 +114,7 @@ def measure(
         with_stored: measure the loader of stored pictures.
         augmented: measure augmented feeds too.
     """
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
     with StoredImages() if with_stored else nullcontext() as images:
         feeds = make_feeds(datasets, dtypes, batch, device, workers, images, augmented)
         for model in models:
@@ -141,7 +143,9 @@ def main() -> None:
         "--threads", type=int, default=os.cpu_count(), help="that draw and train, and workers that read"
     )
     options.add_argument("--seconds", type=float, default=120, help="bound on the whole (default: %(default)s)")
-    options.add_argument("--compile", action="store_true", help="train torch.compile(model)")
+    options.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=False, help="train torch.compile(model)"
+    )
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
     results = measure(
