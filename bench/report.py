@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.common import FORMATS
+from bench.common import FORMATS, digits
 from bench.generate import DATASETS
 from fdsl_gpu.files import replacing
 
@@ -38,22 +39,22 @@ def load(folder: Path) -> dict[str, Rows]:
 
 
 def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table in Markdown."""
+    """A table in Markdown; a cell may hold an error's text."""
     header = list(header)
-    lines = [header, ["---"] * len(header), *rows]
+    lines = [header, ["---"] * len(header), *([_one_line(cell) for cell in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines()).replace("|", "\\|")
 
 
 def rate(row: Rows | None) -> str:
     """Median and quartiles, or "not measured"."""
     if not row:
         return MISSING
-    median, low, high = (_digits(row[key]) for key in ("images_per_second", "q1", "q3"))
+    median, low, high = (digits(row[key]) for key in ("images_per_second", "q1", "q3"))
     return f"{median} ({low} .. {high})"
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def number(row: Rows | None, key: str, form: str = ",.4g") -> str:
@@ -116,16 +117,23 @@ def peers_table(report: Rows) -> str:
         [
             one["ours"],
             one["peer"],
-            *(_digits(one[key]) if one.get(key) else "" for key in ("ratio", "required", "aim")),
+            *(digits(one[key]) if one.get(key) else "" for key in ("ratio", "required", "aim")),
             one.get("note", ""),
         ]
         for one in report.get("ratios", [])
     ]
     parts = [table(["ours", "peer", "ratio", "required", "aim", "difference in what is made"], lines)] if lines else []
-    parts.append(rows_table(report["results"]))
+    if results := report.get("results"):
+        parts.append(rows_table(results))
     if "ratio" in report:
-        parts.append(f"Ours over its fastest: {_digits(report['ratio'])}.")
+        parts.append(f"Ours over its fastest: {digits(report['ratio'])}.")
     parts += [f"* {MISSING}: {peer}: {reason}" for peer, reason in report.get("not_measured", {}).items()]
+    parts += [
+        f"* {peer}: {checkout['repository']}, commit {(checkout['commit'] or 'unknown')[:10]}"
+        for peer, checkout in report.get("checkouts", {}).items()
+    ]
+    if versions := report.get("peer_versions"):
+        parts.append(f"* the peers ran with {_listed(versions)}")
     return "\n\n".join(parts)
 
 
@@ -167,6 +175,9 @@ def feed_table(results: Rows) -> str:
     """Rates, waiting, efficiency, and memory where it was measured."""
     lines, on_cuda = [], any("extra_mb" in row for row in results.values())
     for name, row in results.items():
+        if "failed" in row:
+            lines.append([name, f"{MISSING}: {row['failed']}", *[""] * (5 if on_cuda else 3)])
+            continue
         cells = [number(row, "waiting_share", ".1%"), number(row, "efficiency", ".1%")]
         cells.append(number(row, "over_stored", ".2f") if "over_stored" in row else "")
         cells += [number(row, key, ",.0f") for key in ("extra_mb", "extra_reserved_mb")] if on_cuda else []
@@ -191,8 +202,9 @@ def plain_table(results: Rows) -> str:
 
 
 def tests_table(results: Rows) -> str:
-    """Outcome and counts, without what was printed."""
-    return plain_table({name: value for name, value in results.items() if name != "output"})
+    """Outcome, counts and failures, without what was printed."""
+    counts = plain_table({name: value for name, value in results.items() if name not in ("output", "failures")})
+    return "\n\n".join([counts, *(f"* {test}: {_one_line(why)}" for test, why in results.get("failures", {}).items())])
 
 
 @dataclass(frozen=True)
@@ -254,17 +266,36 @@ SECTIONS = [
 ]
 
 
+def _listed(versions: Rows) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def command(stem: str, settings: Rows) -> str:
+    """The command that measured, as the settings in a result file say it."""
+    if stem == "gpu":
+        return "python bench/run_gpu.py FOLDER" + (" --peers FOLDER" if settings.get("peers") else "")
+    words = ["python", "-m", f"bench.{stem.removesuffix('-cpu')}"]
+    for name, value in settings.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        elif value is not None and value != []:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{option}", *(shlex.quote(str(one)) for one in values)]
+    return " ".join(words)
+
+
 def source(stem: str, report: Rows) -> str:
-    """Which file a table comes from, and who measured: machine, commit, versions."""
+    """Which file a table comes from, who measured (machine, commit, versions), and by which command."""
     about = report["metadata"]
     machine = about["gpu"] if stem == "gpu" else f"{about['cpu']}, {about['cores']} cores"
     driver = f", driver {about['driver']}" if stem == "gpu" and about.get("driver") else ""
     changed = ", modified" if about.get("modified") else ""
     commit = (about.get("commit") or "unknown")[:10]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items() if version)
     load = f", load {about['load'][0]}" if "load" in about else ""
     where = f"{machine}{driver}{load}; commit {commit}{changed}; {about['time']}"
-    return f"From [{stem}.json]({stem}.json): {where}; {versions}."
+    repeat = command(stem, report.get("settings", {}))
+    return f"From [{stem}.json]({stem}.json): {where}; {_listed(about['versions'])}; `{repeat}`."
 
 
 def section_text(section: Section, reports: dict[str, Rows]) -> str:
@@ -273,12 +304,13 @@ def section_text(section: Section, reports: dict[str, Rows]) -> str:
     for place, stem, key in (("CPU", section.cpu, "results"), ("GPU", "gpu" if section.gpu else None, section.gpu)):
         if stem is None or key is None:
             continue
-        report = reports.get(stem)
-        if not report or not report.get(key):
-            parts.append(f"{place}: {MISSING}.")
-            continue
-        parts.append(f"{place}. {source(stem, report)}")
-        parts.append(section.make(report if place == "CPU" and section.whole else report[key]))
+        report = reports.get(stem, {})
+        results = report.get(key)
+        if not results or results.keys() == {"skipped"}:
+            parts.append(f"{place}: {MISSING}{': ' + results['skipped'] if results else ''}.")
+        else:
+            parts.append(f"{place}. {source(stem, report)}")
+            parts.append(section.make(report if place == "CPU" and section.whole else results))
         if cut := report.get("cut", {}).get(key):
             parts.append(f"Cut off {cut}.")
         if error := report.get("errors", {}).get(key):
