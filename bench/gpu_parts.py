@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
 import os
-import re
-import statistics
+import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +22,15 @@ import torch
 
 from bench import feed, generate, scaling, stages, train
 from bench import first_batch as new_process
-from bench.common import FORMATS, summary, synchronise
-from fdsl_gpu import FDSLDataset, renderer
+from bench.common import FORMATS, ROOT, python_path, quartiles, side_by_side, until_returned_and_done
+from bench.outcomes import FILE
+from fdsl_gpu import FDSLDataset, registry, renderer
 from fdsl_gpu.formulas.base import MAX_CLASSES
 
-ROOT = Path(__file__).resolve().parent.parent
-
 Results = Iterator[tuple[str, Any]]
+
+_FAILURES = 20
+"""Failed tests whose messages are kept."""
 
 SWEPT = ["rcdb-1k", "fractaldb-1k", "anderson-farrell-1k"]
 
@@ -76,18 +81,31 @@ class Place:
         return names[:1] if self.rehearsal else names
 
 
-def gpu_tests(place: Place, seconds: float) -> Results:
-    """The tests marked gpu, in a process of their own."""
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-rs", "--maxfail=20", str(ROOT / "tests")]
-    try:
-        result = _python(command, seconds, {})
-        printed, ended = result.stdout, "failed" if result.returncode else "passed"
-    except subprocess.TimeoutExpired as expired:
-        printed, ended = (expired.stdout or b"").decode(), "timed out"
+def gpu_tests(place: Place, seconds: float, tests: str = "tests") -> Results:
+    """The tests marked gpu, in several processes where pytest-xdist is there; ``bench.outcomes`` keeps outcomes."""
+    workers = min(8, os.cpu_count() or 1) if importlib.util.find_spec("xdist") else 1
+    command = ["-m", "pytest", "-m", "gpu", "-p", "bench.outcomes", *(["-n", str(workers)] if workers > 1 else [])]
+    with tempfile.TemporaryDirectory(prefix="fdsl_gpu_bench_") as folder:
+        file = Path(folder) / "outcomes"
+        file.touch()
+        # Kernels compile, and pictures to compare with are drawn, on as many threads as there are cores.
+        threads = max(1, (os.cpu_count() or 1) // workers)
+        result = _python([*command, tests], seconds, {FILE: str(file), "OMP_NUM_THREADS": str(threads)})
+        ended = [json.loads(line) for line in file.read_text().splitlines()]
+    printed = result.stdout + result.stderr
     print(printed[-4000:])
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) (passed|failed|skipped|error)", printed)}
-    yield "status", "skipped" if ended == "passed" and not counts.get("passed") else ended
+    failures: dict[str, str] = {}
+    for test, outcome, message in ended:
+        if outcome == "failed":
+            # The first message: that its worker ended comes second.
+            failures.setdefault(test, message)
+    outcomes = {test: outcome for test, outcome, _ in ended} | dict.fromkeys(failures, "failed")
+    counts = Counter(outcomes.values())
+    status = {0: "passed", -signal.SIGKILL: "timed out"}.get(result.returncode, "failed")
+    yield "status", "skipped" if status == "passed" and not counts["passed"] else status
+    yield "processes", workers
     yield from counts.items()
+    yield "failures", dict(itertools.islice(failures.items(), _FAILURES))
     yield "output", printed[-2000:]
 
 
@@ -95,7 +113,7 @@ def interpreted(place: Place, seconds: float) -> Results:
     """In a rehearsal: two pictures by the Triton kernels in Triton's interpreter, beside those of the numba twins."""
     if not place.rehearsal:
         return
-    result = _python([sys.executable, "-c", _INTERPRETED], seconds, {"TRITON_INTERPRET": "1"})
+    result = _python(["-c", _INTERPRETED], seconds, {"TRITON_INTERPRET": "1"})
     yield from (json.loads(line) for line in result.stdout.splitlines())
     if result.returncode:
         yield "output", result.stderr[-2000:]
@@ -136,7 +154,11 @@ def host_time(place: Place, seconds: float) -> Results:
         for recipe in (None, "fdsl") if name in train.TRAINED else (None,):
             made = FDSLDataset(name, place.batch, device=place.device, augment=recipe, **FORMATS[place.dtypes[0]])
             stream = iter(made)
-            yield f"{name}, augmented" if recipe else name, _host_us(lambda stream=stream: next(stream), place)
+            rounds = 2 if place.rehearsal else 50
+            returned, _ = until_returned_and_done(lambda stream=stream: next(stream), place.device, rounds)
+            low, median, high = (round(1e6 * value, 1) for value in quartiles(returned))
+            row = {"us_per_batch": median, "q1": low, "q3": high, "rounds": rounds}
+            yield f"{name}, augmented" if recipe else name, row
 
 
 def by_size(place: Place, seconds: float) -> Results:
@@ -151,14 +173,14 @@ def by_chunk(place: Place, seconds: float) -> Results:
     """Images per second by the number of canvases that are drawn at a time: do they stay in the L2 cache?"""
     for name in place.few(SWEPT):
         for chunk in (1, 4) if place.rehearsal else (4, 8, 16, 32, 64, 128, 256):
-            dataset = FDSLDataset(name, place.batch, device=place.device, **FORMATS[place.dtypes[0]])
+            label, formula = f"{name}, chunk {chunk}", registry.formula(name)
             with (
                 mock.patch.object(renderer, "MAX_CHUNK", chunk),
                 mock.patch.object(renderer, "GPU_BYTES", 1 << 40),
             ):
-                row = _rates(iter(dataset), place)
-            formula = dataset.source.formulas[0]
-            yield f"{name}, chunk {chunk}", {**row, "canvas_mb": chunk * formula.planes * formula.canvas_size**2 / 1e6}
+                call = generate.stream_call(name, place.batch, 224, place.device, place.dtypes[0])
+                rows = side_by_side({label: (place.batch, call)}, place.rounds)
+            yield label, {**rows[label], "canvas_mb": chunk * formula.planes * formula.canvas_size**2 / 1e6}
 
 
 def by_stage(place: Place, seconds: float) -> Results:
@@ -230,31 +252,13 @@ def _generate(place: Place, name: str, modes: list[str]) -> Results:
     yield from generate.measure([name], place.dtypes, place.batch, 224, place.device, place.rounds, modes).items()
 
 
-def _rates(stream: Iterator[Any], place: Place) -> dict[str, float]:
-    rates = []
-    for _ in range(place.rounds + 2):
-        start = time.perf_counter()
-        next(stream)
-        synchronise(place.device)
-        rates.append(place.batch / (time.perf_counter() - start))
-    return summary(rates[2:])
-
-
-def _host_us(call: Callable[[], Any], place: Place) -> dict[str, float]:
-    """Median and quartiles of the microseconds until a call returns."""
-    for _ in range(2):
-        call()
-    times = []
-    for _ in range(2 if place.rehearsal else 50):
-        synchronise(place.device)
-        start = time.perf_counter()
-        call()
-        times.append(1e6 * (time.perf_counter() - start))
-    synchronise(place.device)
-    low, median, high = statistics.quantiles(times, n=4, method="inclusive")
-    return {"us_per_batch": round(median, 1), "q1": round(low, 1), "q3": round(high, 1), "rounds": len(times)}
-
-
-def _python(command: list[str], seconds: float, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=seconds, check=False)
+def _python(arguments: list[str], seconds: float, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Python in the checkout; after some seconds it and all that it started are killed."""
+    command, environment = [sys.executable, *arguments], {**os.environ, **python_path(), **variables}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes) as process:
+        timer = threading.Timer(seconds, os.killpg, (process.pid, signal.SIGKILL))
+        timer.start()
+        printed = process.communicate()
+        timer.cancel()
+    return subprocess.CompletedProcess(command, process.returncode, *printed)

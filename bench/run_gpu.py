@@ -5,8 +5,9 @@
 
 Runs from a checkout (no installation) and ends inside nine minutes. Every part has a bound of its own, after which it
 ends with its next result. The file is written after every result, and the parts run in a process of their own: where
-that dies, or hangs, another goes on with the parts that are left. Without a GPU it is a rehearsal: tiny sizes on the
-CPU, and two pictures by the Triton kernels in Triton's interpreter; its figures mean nothing.
+that dies, hangs, or has an error of the device, another goes on with the parts that are left. Without a GPU it is a
+rehearsal: tiny sizes on the CPU, and two pictures by the Triton kernels in Triton's interpreter; its figures mean
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from bench import gpu_parts
-from bench.common import metadata, write_json
+from bench.common import device_error, error_text, metadata, write_json
 from bench.gpu_parts import Place, Results
 
 
@@ -42,20 +44,24 @@ def graphs(place: Place, seconds: float) -> Results:
         yield name, cuda_graphs.measure(name, place.batch, place.dtypes[0])
 
 
-# Seconds at most. What is least sure to leave the device usable comes last.
+SECONDS = 490.0
+"""Of the whole; with the grace below and Python's starts, nine minutes."""
+
+# Seconds at most. What matters most comes first, and has its time whatever happens: as far as the chunks, the bounds
+# add up to less than the whole's. What is least sure to leave the device usable comes last.
 PARTS: dict[str, tuple[float, Callable[[Place, float], Results]]] = {
-    "tests": (150, gpu_parts.gpu_tests),
+    "tests": (200, gpu_parts.gpu_tests),
     "interpreter": (60, gpu_parts.interpreted),
     "generate": (70, gpu_parts.drawing),
     "augmented": (25, gpu_parts.augmented),
-    "sync": (15, gpu_parts.never_waits),
     "host": (15, gpu_parts.host_time),
     "memory": (20, gpu_parts.memory),
-    "train": (140, gpu_parts.training),
+    "train": (120, gpu_parts.training),
+    "chunks": (30, gpu_parts.by_chunk),
+    "sync": (15, gpu_parts.never_waits),
     "feed": (45, gpu_parts.feeding),
     "stages": (30, gpu_parts.by_stage),
     "scaling": (40, gpu_parts.by_size),
-    "chunks": (30, gpu_parts.by_chunk),
     "first_batch": (45, gpu_parts.first_batch),
     "peers": (30, gpu_parts.peers),
     "graphs": (20, graphs),
@@ -71,7 +77,9 @@ GOALS = {"rcdb-1k bfloat16": 500e3, "exfractaldb-1k bfloat16": 1e6, "fractaldb-1
 def run(parts: list[str], place: Place, path: Path, seconds: float) -> dict[str, Any]:
     """Run parts one after another for at most ``seconds``, going on with the report in the file, if there is one."""
     deadline = time.monotonic() + seconds
-    report: dict[str, Any] = {"metadata": metadata(), "settings": vars(place), "rehearsal": place.rehearsal}
+    # Names only: a report does not tell how folders of a machine are called.
+    settings = {**vars(place), "peers": place.peers and Path(place.peers).name}
+    report: dict[str, Any] = {"metadata": metadata(), "settings": settings, "rehearsal": place.rehearsal}
     report |= {"errors": {}, "cut": {}, "seconds": {}}
     if path.exists():
         report |= json.loads(path.read_text())
@@ -81,7 +89,7 @@ def run(parts: list[str], place: Place, path: Path, seconds: float) -> dict[str,
         started = time.monotonic()
         bound = min(PARTS[name][0], deadline - started)
         if bound < 3:
-            report["cut"][name] = "not run: no time left"
+            report["cut"][name] = "before it began"
             continue
         print(f"== {name}, at most {bound:.0f} s", flush=True)
         report["running"] = name
@@ -92,10 +100,15 @@ def run(parts: list[str], place: Place, path: Path, seconds: float) -> dict[str,
             run_part(name, place, bound, report, path)
         except Exception as error:
             # Whatever it is, the other parts can still be measured.
-            report["errors"][name] = f"{type(error).__name__}: {error}"[:1000]
+            report["errors"][name] = error_text(error)
             traceback.print_exc()
-        faulthandler.cancel_dump_traceback_later()
         report["seconds"][name] = round(time.monotonic() - started, 1)
+        if broken := device_error(place.device):
+            report["errors"].setdefault(name, broken)
+            write_json(path, report)
+            # At once: what would be cleaned up is on the device.
+            os._exit(1)
+        faulthandler.cancel_dump_traceback_later()
     report.pop("running", None)
     report["goals"] = goals(report.get("generate", {}))
     write_json(path, report)
@@ -133,7 +146,9 @@ def supervise(arguments: argparse.Namespace, path: Path) -> dict[str, Any]:
                 report["errors"]["start"] = f"status {status} before any of: {', '.join(parts)}"
                 write_json(path, report)
             break
-        report["errors"][running] = f"the process ended with status {status}, after what is reported of this part"
+        ended = f"the process ended with status {status}, after what is reported of this part"
+        report["errors"].setdefault(running, ended)
+        report["goals"] = goals(report.get("generate", {}))
         write_json(path, report)
         parts = parts[parts.index(running) + 1 :]
     return report
@@ -152,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", help="folder for the JSON results")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="default: all")
-    parser.add_argument("--seconds", type=float, default=520, help="bound on the whole (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="bound on the whole (default: %(default)s)")
     parser.add_argument("--peers", metavar="FOLDER", help="checkouts of the peers, to measure their CUDA renderer")
     parser.add_argument("--in-process", action="store_true", help="go on with the results in the folder, unsupervised")
     arguments = parser.parse_args()

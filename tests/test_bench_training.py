@@ -1,9 +1,14 @@
 """The benchmarks of feeding and training, the GPU run, and the report: what they return on tiny sizes, never a time."""
 
 import argparse
+import dataclasses
+import importlib
 import itertools
 import json
+import shlex
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +21,7 @@ from PIL import Image
 
 pytest.importorskip("torchvision")
 
-from bench import feed, gpu_parts, report, run_gpu, short, train
+from bench import augment, common, feed, gpu_parts, outcomes, report, run_gpu, short, train
 from bench.feed import CACHED, STORED, Feed, compare, take_turn
 from bench.gpu_parts import Place
 from bench.stored_images import StoredImages
@@ -79,6 +84,66 @@ def test_compare_keeps_a_whole_round_when_time_is_over() -> None:
     assert {name: row["rounds"] for name, row in rows.items()} == {CACHED: 1, "other": 1}
 
 
+def test_ratios_are_medians_over_the_same_rounds() -> None:
+    ours, theirs = (
+        [feed.Turn(rate, 0.0, 0, 0) for rate in rates] for rates in ([30.0, 80.0, 500.0], [10.0, 20.0, 100.0, 1e9])
+    )
+    assert feed._ratio(ours, theirs) == 4
+
+
+@contextmanager
+def failing_feed() -> Iterator[Any]:
+    raise OSError("no shared memory")
+    yield
+
+
+def test_stored_pictures_that_cannot_be_read_are_a_row_and_the_rest_goes_on(
+    images: StoredImages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def batches(*arguments: Any) -> Iterator[Any]:
+        yield torch.empty(0), torch.empty(0)
+        raise OSError("no shared memory")
+
+    monkeypatch.setattr(images, "batches", batches)
+    feeds = {name: feed.cached("exfractaldb-1k", 1, "cpu") for name in (CACHED, "other")}
+    feeds = {STORED: feed.stored(images, 1, "cpu", 1), **feeds}
+    rows = compare(feeds, lambda *_: None, 1, 1, "cpu", rounds=2)
+    assert rows[STORED] == {"failed": "OSError: no shared memory"}
+    assert rows[CACHED].keys() == rows["other"].keys() == FED
+    assert rows["other"]["rounds"] == 2
+    feed.print_rows(rows)
+    assert "failed: OSError: no shared memory" in capsys.readouterr().out
+    assert f"| {STORED} | not measured: OSError: no shared memory |  |  |  |" in report.feed_table(rows)
+    with pytest.raises(OSError, match="shared memory"):
+        compare({**feeds, "ours": Feed(failing_feed)}, lambda *_: None, 1, 1, "cpu", rounds=1)
+
+
+def test_memory_is_counted_over_a_batch_of_the_same_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "compare", lambda feeds, *_: feeds)
+    settings: dict[str, Any] = {"batch": 1, "device": "cpu", "step_ms": 1, "steps": 1, "rounds": 1, "workers": 1}
+    feeds: Any = feed.measure(["exfractaldb-1k"], ["bfloat16"], [0], with_stored=False, **settings)
+    for one in feeds.values():
+        with one.open() as batches:
+            assert next(batches)[0].dtype == torch.bfloat16
+
+
+def test_augmentation_is_compared_on_one_plane_and_on_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    presented = []
+
+    class Noting(augment.Presenter):
+        def __call__(self, planes: torch.Tensor, *arguments: Any) -> Any:
+            presented.append(planes.shape[1])
+            return super().__call__(planes, *arguments)
+
+    monkeypatch.setattr(augment, "Presenter", Noting)
+    contenders = augment.contenders_on("exfractaldb-1k", 2)
+    names = ["ours", "ours, three planes", "timm on PIL images", "torchvision v2 on tensors"]
+    assert list(contenders) == [f"exfractaldb-1k: {name}" for name in names]
+    drawn = [call() for _, call in contenders.values()]
+    assert presented == [1, 3]
+    assert all(batch.shape == (2, 3, 224, 224) and batch.dtype == torch.float32 for batch in drawn[2:])
+
+
 def test_feed_has_a_row_for_each_dataset_dtype_and_depth() -> None:
     settings: dict[str, Any] = {"batch": 2, "device": "cpu", "step_ms": 1, "steps": 2, "rounds": 2, "workers": 1}
     rows = feed.measure(["exfractaldb-1k"], ["uint8", "float32"], [0, 2], with_stored=False, **settings)
@@ -132,7 +197,7 @@ def test_run_gpu_keeps_what_was_measured_before_a_part_failed(tmp_path: Path, mo
     assert found["failing"] == {"first": {"images_per_second": 1.0}}
     assert found["slow"] == {"first": 1, "second": 2, "third": 3}
     assert found["errors"] == {"failing": "RuntimeError: device lost"}
-    assert found["cut"] == {"late": "not run: no time left"}
+    assert found["cut"] == {"late": "before it began"}
     assert {"gpu", "driver", "versions"} <= found["metadata"].keys()
     assert found["rehearsal"]
     report: dict[str, Any] = {"cut": {}}
@@ -154,6 +219,147 @@ def test_run_gpu_goes_on_after_its_process_died(tmp_path: Path, monkeypatch: pyt
     arguments = argparse.Namespace(out=str(tmp_path), parts=parts, seconds=60, peers=None)
     run_gpu.supervise(arguments, tmp_path / "gpu.json")
     assert started == [parts, ["sync"]]
+
+
+@pytest.mark.parametrize("own", [None, "RuntimeError: illegal access"])
+def test_run_gpu_keeps_a_part_s_own_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None) -> None:
+    path = tmp_path / "gpu.json"
+
+    def process(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        errors = {"generate": own} if own else {}
+        path.write_text(json.dumps({"errors": errors, "generate": {}, "running": "generate"}))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(run_gpu.subprocess, "run", process)
+    arguments = argparse.Namespace(out=str(tmp_path), parts=["generate"], seconds=60, peers=None)
+    run_gpu.supervise(arguments, path)
+    written = json.loads(path.read_text())
+    assert written["errors"]["generate"] == (
+        own or "the process ended with status 1, after what is reported of this part"
+    )
+    assert written["goals"].keys() == run_gpu.GOALS.keys()
+
+
+class Ended(BaseException):
+    pass
+
+
+def end(status: int) -> None:
+    raise Ended(status)
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_run_gpu_ends_a_process_whose_device_is_in_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raises: bool
+) -> None:
+    broken = []
+
+    def synchronise(device: str) -> None:
+        if broken:
+            raise RuntimeError("found when synchronising")
+
+    def part(place: Place, seconds: float) -> Iterator[tuple[str, Any]]:
+        yield "first", 1
+        broken.append(True)
+        if raises:
+            raise RuntimeError("illegal access")
+
+    monkeypatch.setattr(run_gpu, "PARTS", dict.fromkeys(("breaking", "later"), (9, part)))
+    monkeypatch.setattr(common, "synchronise", synchronise)
+    monkeypatch.setattr(run_gpu.os, "_exit", end)
+    path = tmp_path / "gpu.json"
+    with pytest.raises(Ended):
+        run_gpu.run(["breaking", "later"], tiny_place(), path, 60)
+    run_gpu.faulthandler.cancel_dump_traceback_later()
+    found = json.loads(path.read_text())
+    # So that the supervisor goes on after it.
+    assert found["running"] == "breaking"
+    assert found["breaking"] == {"first": 1}
+    assert found["errors"] == {
+        "breaking": f"RuntimeError: {'illegal access' if raises else 'found when synchronising'}"
+    }
+    assert "later" not in found
+
+
+def test_run_gpu_does_not_tell_where_peers_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_gpu, "PARTS", {"nothing": (9, lambda *_: iter([]))})
+    place = dataclasses.replace(tiny_place(), peers="/home/somebody/peers")
+    assert run_gpu.run(["nothing"], place, tmp_path / "gpu.json", 60)["settings"]["peers"] == "peers"
+
+
+def test_what_matters_most_has_its_time() -> None:
+    bounds = {name: bound for name, (bound, _) in run_gpu.PARTS.items() if name != "interpreter"}
+    first = list(itertools.takewhile(lambda name: name != "sync", bounds))
+    assert first == ["tests", "generate", "augmented", "host", "memory", "train", "chunks"]
+    assert sum(bounds[name] for name in first) <= run_gpu.SECONDS
+    assert run_gpu.SECONDS + run_gpu._GRACE <= 9 * 60 - 20, "Python starts twice"
+
+
+def test_a_process_out_of_time_ends_with_all_that_it_started() -> None:
+    child = "import time; time.sleep(5); print('late')"
+    program = f"import subprocess, sys; print('begun', flush=True); subprocess.run([sys.executable, '-c', {child!r}])"
+    done = gpu_parts._python(["-c", program], 2, {})
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, "begun\n")
+
+
+def test_python_keeps_the_path_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    done = gpu_parts._python(["-c", "import os, sys; print(*sys.path, os.environ['VALUE'])"], 60, {"VALUE": "given"})
+    assert f"{common.ROOT} /elsewhere " in done.stdout
+    assert done.stdout.endswith("given\n")
+
+
+def test_gpu_tests_out_of_time_keep_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [["a", "passed", ""], ["b", "failed", "illegal access"], ["b", "failed", "worker crashed"]]
+
+    def python(arguments: list[str], seconds: float, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        Path(variables[outcomes.FILE]).write_text("".join(json.dumps(line) + "\n" for line in ended))
+        return subprocess.CompletedProcess(arguments, -signal.SIGKILL, "printed", "")
+
+    monkeypatch.setattr(gpu_parts, "_python", python)
+    found = dict(gpu_parts.gpu_tests(tiny_place(), 1))
+    found.pop("processes")
+    counts = {"passed": 1, "failed": 1}
+    assert found == {"status": "timed out", **counts, "failures": {"b": "illegal access"}, "output": "printed"}
+    assert "* b: illegal access" in report.tests_table(found)
+
+
+TESTS = """
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+pytestmark = pytest.mark.gpu
+
+class Broken:
+    def is_initialized(self):
+        return True
+
+    def synchronize(self):
+        raise RuntimeError("illegal access")
+
+@pytest.mark.parametrize("number", range(6))
+def test_device(number):
+    if number == 2:
+        sys.modules["torch"] = SimpleNamespace(cuda=Broken())
+    assert "torch" not in sys.modules, "on a broken device"
+
+def test_skipped():
+    pytest.skip("not here")
+"""
+
+
+def test_gpu_tests_go_on_after_an_error_of_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xdist")
+    monkeypatch.setattr(gpu_parts.os, "cpu_count", lambda: 2)
+    (tmp_path / "test_made_up.py").write_text(TESTS)
+    found = dict(gpu_parts.gpu_tests(tiny_place(), 300, str(tmp_path)))
+    assert (found["status"], found["processes"]) == ("failed", 2)
+    assert {word: found[word] for word in ("passed", "failed", "skipped")} == {"passed": 5, "failed": 1, "skipped": 1}
+    [(test, message)] = found["failures"].items()
+    assert test.endswith("test_device[2]")
+    assert "on a broken device" in message
 
 
 @pytest.mark.parametrize("part", [gpu_parts.never_waits, gpu_parts.by_chunk], ids=["sync", "chunks"])
@@ -249,6 +455,57 @@ def test_report_shows_results_and_what_is_missing(tmp_path: Path) -> None:
     for name in ("peers", "generate", "generate-gpu", "scaling"):
         assert min(Image.open(tmp_path / f"{name}.png").size) > 100
         assert (tmp_path / f"{name}.png").stat().st_size < 80_000
+
+
+def test_report_says_why_a_part_has_no_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    whole = {name: row(5) for name in ("ours", "theirs")}
+    parts = {
+        "peers": {"skipped": "no --peers FOLDER"},
+        "train": {},
+        "stages": {},
+        "sync": {"rcdb-1k": "failed:\na | b"},
+    }
+    errors = {"train": "RuntimeError: device lost", "peers": "RuntimeError: no nvcc"}
+    settings = {"device": "cuda", "peers": "peers"}
+    gpu = {"rehearsal": False, "settings": settings, **parts, "errors": errors, "cut": {"stages": "before it began"}}
+    text = write_made_up(tmp_path, {"gpu": gpu, "augment-cpu": {"results": whole}})
+    sections = {part.partition("\n")[0]: part for part in text.split("## ")}
+    assert (
+        "GPU: not measured: no --peers FOLDER.\n\nEnded by an error: RuntimeError: no nvcc"
+        in sections["The peer on CUDA"]
+    )
+    assert "GPU: not measured.\n\nEnded by an error: RuntimeError: device lost" in sections["Training"]
+    assert "GPU: not measured.\n\nCut off before it began." in sections["Stages"]
+    assert "| rcdb-1k | failed: a \\| b |" in sections["Waiting for the device"]
+    assert "`python bench/run_gpu.py FOLDER --peers FOLDER`." in sections["Waiting for the device"]
+    assert "Ended by an error" not in sections["Augmenting"]
+
+
+@pytest.mark.parametrize("name", ["generate", "scaling", "first_batch", "train"])
+def test_a_report_s_command_has_the_settings_of_the_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "generate": ["--image-sizes", "16", "32", "--dtypes", "uint8"],
+        "scaling": ["--axes", "points, fractaldb", "lines"],
+        "first_batch": ["--no-augment"],
+        "train": ["--compile", "--seconds", "0.5"],
+    }
+    module = importlib.import_module(f"bench.{name}")
+    settings: list[dict[str, Any]] = []
+
+    def save(arguments: argparse.Namespace, *_: Any, **__: Any) -> None:
+        settings.append({key: value for key, value in vars(arguments).items() if key != "json"})
+
+    for function in ("measure", "measure_threads", "measure_stream", "print_table", "print_axis", "print_parts"):
+        monkeypatch.setattr(module, function, lambda *_: {}, raising=False)
+    monkeypatch.setattr(module, "save", save)
+    monkeypatch.setattr(sys, "argv", [name, "--device", "cpu", *given[name]])
+    module.main()
+    words = shlex.split(report.command(f"{name}-cpu", json.loads(json.dumps(settings[0]))))
+    assert words[:3] == ["python", "-m", f"bench.{name}"]
+    monkeypatch.setattr(sys, "argv", [name, *words[3:]])
+    module.main()
+    assert settings[0] == settings[1]
 
 
 def test_report_is_the_same_when_written_again(tmp_path: Path) -> None:
