@@ -19,7 +19,7 @@ from fdsl_gpu.formulas.base import MAX_CANVAS, MAX_CLASSES, MIN_CANVAS, content_
 from fdsl_gpu.renderer import Renderer
 from fdsl_gpu.stream import MAX_POSITION, VALIDATION, MixedOrder, Order, repeated
 from fdsl_gpu.version import PIXEL_CONTRACT
-from fdsl_gpu.write_out import Normalize, WriteOut
+from fdsl_gpu.write_out import Normalize, WriteOut, mean_std
 
 _MIXTURE = 0
 """Stands in the key of a mixture where a formula's number would."""
@@ -181,6 +181,10 @@ class Source:
             "augment": {**self.recipe.fingerprint(), "mixing": None},
             **self._write_out,
         }
+        if identity["normalize"] is not None:
+            # However it was said.
+            values = mean_std(identity["normalize"], self._write_out["channels"])
+            identity["normalize"] = [value.flatten().tolist() for value in values]
         if self.presents:
             # The recipe says how its crops are resized.
             del identity["interpolation"]

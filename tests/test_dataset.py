@@ -181,6 +181,14 @@ def test_state_at_the_end_of_an_uneven_epoch_starts_the_next() -> None:
     assert same(take(resumed, 100), take(make(start=18), 4))
 
 
+def test_state_goes_by_what_normalises_however_it_is_said() -> None:
+    named = make(dtype=torch.float32, normalize="half")
+    for value in (0.5, (0.5, 0.5, 0.5)):
+        make(dtype=torch.float32, normalize=(value, value)).load_state_dict(named.state_dict())
+    with pytest.raises(ValueError, match="normalize: saved"):
+        make(dtype=torch.float32, normalize=None).load_state_dict(named.state_dict())
+
+
 @pytest.mark.parametrize("epoch_size", [16, 18])
 def test_state_at_the_end_of_an_epoch_leaves_nothing_of_that_epoch(epoch_size: int) -> None:
     """As a loop resumes that saves at step numbers: from the epoch in which it saved."""
