@@ -220,7 +220,7 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ((), "already holds a run. Continue it by --resume"),
+        ((), "Continue it by --resume"),
         (("--resume", "--seed", "7"), "seed: saved 0, here 7"),
         (("--resume", "--steps", "48"), "steps: saved 24, here 48"),
     ],

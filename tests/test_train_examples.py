@@ -58,6 +58,30 @@ def test_checkpoint_loads_with_the_printed_call(finished: tuple[Path, str]) -> N
     assert model.head.out_features == 10
 
 
+def test_what_a_folder_held_before_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from run_folder import RunFolder
+
+    theirs = ["test", ".test.env", ".log.csv.old", ".settings.json.backup", ".checkpoint.pth.swp", ".log.csv.a.csv"]
+    for name in [*theirs, ".log.csv.k2_x90ab.csv", ".checkpoint.pth.k2_x90ab.pth"]:
+        (tmp_path / name).write_text("precious")
+    RunFolder(str(tmp_path))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(theirs, "precious")
+
+
+@pytest.mark.parametrize(("name", "resume"), [("settings.json", False), ("loss_curve.png", False), ("log.csv", True)])
+def test_a_file_of_another_program_is_never_replaced(
+    name: str, resume: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from run_folder import RunFolder
+
+    (tmp_path / name).write_text("time,level\n1,2\n")
+    with pytest.raises(FileExistsError, match=name):
+        RunFolder(str(tmp_path), resume)
+    assert (tmp_path / name).read_text() == "time,level\n1,2\n"
+
+
 def test_a_run_is_never_overwritten(finished: tuple[Path, str]) -> None:
     result = run(str(EXAMPLES / "pretrain_vit.py"), *TINY, "--output", str(finished[0]))
     assert result.returncode == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,19 @@ import torch
 from fdsl_gpu.files import replacing
 
 FILES = ["settings.json", "contact_sheet.png", "log.csv", "checkpoint.pth", "loss_curve.png"]
+# Temporary names, as tempfile.mkstemp makes them for ``replacing``.
+LEFT_BY_A_KILLED_RUN = re.compile(rf"\.({'|'.join(map(re.escape, FILES))})\.[a-z0-9_]{{8}}\.[a-z]+")
 COLUMNS = ["step", "samples", "loss", "learning_rate", "images_per_second", "data_share", "accuracy"]
 
 
 class RunFolder:
     """A folder of one run. Files are written under a temporary name, then renamed: a killed run leaves them whole.
 
+    Only ``FILES``, and their temporary names, are written or removed; whatever else the folder holds is left alone.
+
     Args:
         path: made if need be.
-        resume: whether to go on with a run that the folder may hold; else it must not hold one.
+        resume: whether to go on with a run that the folder may hold; else it must hold none of ``FILES``.
 
     Raises:
         FileExistsError, OSError: the folder holds a run, or cannot be written.
@@ -30,20 +36,21 @@ class RunFolder:
         self.path = Path(path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with replacing(self.path / "test"):
+            with tempfile.TemporaryFile(dir=self.path):
                 pass
-            (self.path / "test").unlink()
         except OSError as error:
             raise type(error)(
                 f"output: cannot write to {path!r} ({error.strerror}). Choose a folder that you may write to."
             ) from error
-        if not resume and any((self.path / name).exists() for name in ("log.csv", "checkpoint.pth")):
+        present = [name for name in FILES if (self.path / name).exists()]
+        if present and not resume:
             raise FileExistsError(
-                f"output: {path!r} already holds a run. Continue it by --resume, or choose another folder."
+                f"output: {path!r} already holds a run ({', '.join(present)}). Continue it by --resume, or choose "
+                "another folder."
             )
-        for name in [*FILES, "test"]:
-            for left_by_a_killed_run in self.path.glob(f".{name}.*"):
-                left_by_a_killed_run.unlink()
+        for file in self.path.iterdir():
+            if LEFT_BY_A_KILLED_RUN.fullmatch(file.name):
+                file.unlink()
         checkpoint = load_checkpoint(path)
         self.rows = self._read_log(checkpoint["step"] if checkpoint else 0)
         self._rewrite_log()
@@ -53,8 +60,11 @@ class RunFolder:
         if not (self.path / "log.csv").exists():
             return []
         with open(self.path / "log.csv", newline="") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames not in (None, COLUMNS):
+                raise FileExistsError(f"output: 'log.csv' in {str(self.path)!r} is of no run. Choose another folder.")
             # Of a row that was cut short, columns are missing.
-            rows = [row for row in csv.DictReader(file) if None not in row.values() and int(row["step"]) <= last_step]
+            rows = [row for row in reader if None not in row.values() and int(row["step"]) <= last_step]
         integers = ("step", "samples")
         return [
             {name: int(value) if name in integers else float(value) for name, value in row.items() if value}
