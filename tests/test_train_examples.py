@@ -94,6 +94,9 @@ def test_a_run_is_never_overwritten(finished: tuple[Path, str]) -> None:
         (["--dataset", "rcdb-1"], "Did you mean 'rcdb-1k'"),
         (["--output", "/proc/run"], "output: cannot write to '/proc/run'"),
         (["--num-classes", "2000"], "num_classes: received 2000"),
+        (["--dataset", "segrcdb"], "dataset: received 'segrcdb', whose pictures have no single label"),
+        (["--dataset", "anderson-farrell-multi-1k"], "dataset: received 'anderson-farrell-multi-1k', whose"),
+        (["--batch-size", "0"], "batch_size: received 0"),
     ],
 )
 def test_bad_settings_end_in_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
@@ -101,6 +104,17 @@ def test_bad_settings_end_in_one_clear_line(arguments: list[str], message: str, 
     assert result.returncode == 2
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+    assert not list(tmp_path.glob("run/*"))
+
+
+def test_a_batch_is_that_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from recipe import PRESETS, check
+
+    for world_size in (1, 2, 4, 8, 64):
+        check(PRESETS["gpu"], world_size)
+    with pytest.raises(ValueError, match="batch_size: received 256 for 3 processes; allowed: a multiple of 3"):
+        check(PRESETS["gpu"], 3)
 
 
 def test_interrupt_stops_cleanly(tmp_path: Path) -> None:
@@ -125,7 +139,7 @@ def test_two_processes_train_together(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     with open(tmp_path / "run" / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["samples"]) for row in rows] == [16, 32, 48, 64]
+    assert [int(row["samples"]) for row in rows] == [8, 16, 24, 32]
 
 
 def test_minimal_example_learns_something() -> None:

@@ -3,7 +3,7 @@
     python train_examples/pretrain_vit.py                          # picks a preset by device
     python train_examples/pretrain_vit.py --dataset rcdb-1k --steps 2000 --output runs/rcdb
     python train_examples/pretrain_vit.py --resume --output runs/rcdb  # continues that run, or starts it
-    torchrun --nproc-per-node 8 train_examples/pretrain_vit.py     # batch size is for each process
+    torchrun --nproc-per-node 8 train_examples/pretrain_vit.py     # the same batches, shared by 8 processes
 
 A run that was killed and resumed ends with the weights of one that was not, bit for bit on a CPU: a step is a function
 of weights, optimiser state and step number, since schedule, random numbers and data follow from the number.
@@ -36,7 +36,7 @@ from tqdm import tqdm
 
 from fdsl_gpu import FDSLDataset, FDSLLoader, Mixup
 from fdsl_gpu.augment import recipe as augmentation
-from recipe import Recipe, learning_rate, parse, step_seed
+from recipe import Recipe, check, learning_rate, parse, step_seed
 from run_folder import RunFolder, load_checkpoint
 
 
@@ -122,7 +122,7 @@ def make_dataset(recipe: Recipe, process: Process, batch_size: int, **keywords: 
 @torch.no_grad()
 def evaluate(model: nn.Module, recipe: Recipe, process: Process) -> tuple[int, int]:
     """(correct, total) over all processes, on instances that training never shows."""
-    batch_size = min(recipe.batch_size, recipe.validation_size // process.world_size)
+    batch_size = min(recipe.batch_size, recipe.validation_size) // process.world_size
     settings = {"split": "val", "normalize": augmentation(recipe.augment).normalize}
     dataset = make_dataset(recipe, process, batch_size, epoch_size=recipe.validation_size, **settings)
     model.eval()
@@ -162,7 +162,8 @@ def train(recipe: Recipe, process: Process, folder: RunFolder | None, arguments:
     options = {"num_classes": recipe.num_classes, "drop_path_rate": recipe.drop_path, **recipe.model_options}
     model: nn.Module = timm.create_model(recipe.model, **options).to(process.device)
     optimizer = create_optimizer_v2(model, "adamw", lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    loader = FDSLLoader(make_dataset(recipe, process, recipe.batch_size, augment=recipe.augment))
+    batch_size = recipe.batch_size // process.world_size
+    loader = FDSLLoader(make_dataset(recipe, process, batch_size, augment=recipe.augment))
     mixes = augmentation(recipe.augment).mixing is not None
     mixup = Mixup(recipe.num_classes, recipe.augment, recipe.seed, process.rank) if mixes else None
     done, losses, correct, total = 0, [], 0, 0
@@ -189,7 +190,7 @@ def train(recipe: Recipe, process: Process, folder: RunFolder | None, arguments:
         if step % arguments.log_every == 0 or evaluates:
             seconds, data_share = clock.read()
             loss = sum(process.mean(losses)) / len(losses)
-            speed = clock.batches * recipe.batch_size * process.world_size / seconds
+            speed = clock.batches * recipe.batch_size / seconds
             row = {"step": step, "samples": loader.state_dict()["position"], "loss": loss, "learning_rate": rate}
             row |= {"images_per_second": speed, "data_share": data_share}
             if evaluates:
@@ -256,15 +257,16 @@ def main() -> int:
     process = Process.start(arguments.device)
     folder = None
     try:
+        check(recipe, process.world_size)
         if process.rank == 0:
             path = arguments.output or f"runs/{recipe.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
             if arguments.resume:
                 # A run of another recipe is refused before anything of it is overwritten.
                 load_checkpoint(path, dataclasses.asdict(recipe))
             folder = RunFolder(path, arguments.resume)
-            folder.write_settings(dataclasses.asdict(recipe))
             size = min(recipe.image_size, 128)
             folder.write_contact_sheet(recipe.dataset, recipe.num_classes, image_size=size, **recipe.dataset_options)
+            folder.write_settings(dataclasses.asdict(recipe))
         train(recipe, process, folder, arguments)
     except KeyboardInterrupt:
         print("\nstopped; --resume continues from the last checkpoint", file=sys.stderr)

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 
+from fdsl_gpu import registry
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides a run."""
+    """Everything that decides a run. A batch is that of a step, over all processes, which share it evenly."""
 
     dataset: str
     num_classes: int
@@ -68,6 +70,24 @@ PRESETS = {
         augment="fdsl",
     ),
 }
+
+
+def check(recipe: Recipe, world_size: int) -> None:
+    """Refuse what cannot be trained, before anything is written or drawn.
+
+    Raises:
+        ValueError: pictures without a label; a batch that the processes cannot share evenly.
+    """
+    if registry.formula(recipe.dataset).TARGET != "label":
+        raise ValueError(
+            f"dataset: received {recipe.dataset!r}, whose pictures have no single label to learn; allowed: datasets of "
+            "labelled pictures. Choose one, such as 'rcdb-1k', or write a loop with a loss for its targets."
+        )
+    if recipe.batch_size < 1 or recipe.batch_size % world_size:
+        raise ValueError(
+            f"batch_size: received {recipe.batch_size} for {world_size} processes; allowed: a multiple of {world_size}. "
+            "Choose another --batch-size or --nproc-per-node."
+        )
 
 
 def step_seed(recipe: Recipe, step: int, rank: int) -> int:
