@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from numpy.typing import ArrayLike
 
-from fdsl_gpu import checks, philox, registry
+from fdsl_gpu import arguments, checks, philox, registry
 from fdsl_gpu.arguments import AnyDataset
 from fdsl_gpu.describe import describe
 from fdsl_gpu.formulas.base import Formula
@@ -37,7 +37,7 @@ def render(
         seed: decides the instances, never the classes.
         channels: 3, or 1.
         interpolation: "bilinear" or "bicubic", with antialiasing, as Pillow resizes.
-        **options: options of the formula.
+        **options: options of the formula. What else a dataset may be told, ``FDSLDataset(...).render`` draws.
 
     Returns:
         uint8 [B, channels, image_size, image_size] on the device; where pictures have no label, a tuple of these and
@@ -51,14 +51,14 @@ def render(
         torch.Size([2, 3, 224, 224])
     """
     source = Source(
-        dataset,
+        # Options of formulas only: keywords of datasets, such as ``augment``, would say other things of what is drawn.
+        arguments.formulas(dataset, options),
         image_size=image_size,
         device=device,
         seed=seed,
         channels=channels,
         dtype=torch.uint8,
         interpolation=interpolation,
-        **options,
     )
     return source.render(labels, instances)
 

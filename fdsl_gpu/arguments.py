@@ -27,7 +27,8 @@ def formulas(dataset: AnyDataset, options: dict[str, Any]) -> tuple[Formula, ...
     given = [name for name, value in options.items() if value is not None]
     if given:
         raise TypeError(
-            f"{given[0]}: not an option of a mixture; allowed: options of one dataset. "
+            f"{given[0]}: not an option of a mixture; allowed: options of one dataset."
+            f"{registry.nearest(given[0], ())} "
             "Mix configured formulas, such as [fdsl_gpu.formulas.rcdb.RCDB(num_classes=500), 'exfractaldb-1k']."
         )
     formulas = tuple(registry.formula(part) for part in dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import sys
 from collections.abc import Sequence
@@ -46,7 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     preview.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     preview.add_argument("--device", default="cpu", help="default: %(default)s")
     preview.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="formula option, e.g. background=black"
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="formula option, e.g. background=black, weight_step=0.1, jitter=none",
     )
     preview.add_argument("--augment", metavar="RECIPE", help="show presentations of one instance: fdsl, ofdb, ...")
     preview.set_defaults(run=_preview)
@@ -124,5 +129,15 @@ def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"--option: received {text!r}; allowed: NAME=VALUE, such as background=black")
-    plain = {"true": True, "false": False}
-    return name.replace("-", "_"), plain.get(value.lower(), int(value) if value.lstrip("-").isdigit() else value)
+    return name.replace("-", "_"), _value(value)
+
+
+def _value(text: str) -> Any:
+    """The Python literal that a text writes, with true, false and none in any case; else the text."""
+    plain = {"true": True, "false": False, "none": None}
+    if text.lower() in plain:
+        return plain[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

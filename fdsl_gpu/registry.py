@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import fnmatch
+import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +65,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+PASSED_ON = ("num_classes", "class_table")
+"""Keywords of ``FDSLDataset`` that are options of formulas; None means the preset's own."""
+
+
 def list_datasets(filter: str = "") -> list[str]:
     """Names that ``FDSLDataset`` and ``render`` know.
 
@@ -89,18 +96,29 @@ def formula(dataset: str | Formula, **options: Any) -> Formula:
             f"dataset: received {dataset!r} ({type(dataset).__name__}); allowed: a preset name or a Formula. "
             "fdsl_gpu.list_datasets() lists the names."
         )
-    # For these two, None means the preset's own.
-    kept = ("num_classes", "class_table")
-    options = {name: value for name, value in options.items() if value is not None or name not in kept}
+    options = {name: value for name, value in options.items() if value is not None or name not in PASSED_ON}
     fields = {field.name for field in dataclasses.fields(dataset)}
     for name in options:
         if name not in fields:
+            kind = type(dataset)
             raise TypeError(
-                f"{name}: not an option of {dataset.NAME}; allowed: {', '.join(sorted(fields))}. "
-                f"See help(fdsl_gpu.formulas.{dataset.NAME})."
+                f"{name}: not an option of {dataset.NAME}; allowed: {', '.join(sorted(fields))}."
+                f"{nearest(name, fields)} See help({kind.__module__}.{kind.__qualname__})."
             )
     limit = dataset.num_classes
     if options.get("num_classes") is not None and options.get("class_table") is None:
         remedy = f"Choose a larger preset, or pass {type(dataset).__name__}(num_classes=...) as the dataset."
         checks.integer("num_classes", options["num_classes"], 1, limit, remedy)
     return dataclasses.replace(dataset, **options)
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """What is probably meant by a name that is no option: a keyword of ``FDSLDataset``, or the nearest of all names."""
+    # Not above: it imports this module.
+    from fdsl_gpu.dataset import FDSLDataset
+
+    keywords = inspect.signature(FDSLDataset).parameters.keys() - {"dataset", "options", *PASSED_ON}
+    if name in keywords:
+        return " It is a keyword of FDSLDataset."
+    near = difflib.get_close_matches(name, [*options, *keywords], n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

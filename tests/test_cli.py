@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import fdsl_gpu
-from fdsl_gpu.cli import main
+from fdsl_gpu.cli import _option, main
 from fdsl_gpu.files import replacing
 from fdsl_gpu.preview import contact_sheet
 
@@ -38,6 +38,40 @@ def test_preview_takes_formula_options(tmp_path: Path) -> None:
     command = ["preview", "rcdb-1k", "--out", str(out), "--rows", "1", "--columns", "1"]
     assert main([*command, "--option", "background=black"]) == 0
     assert np.median(np.asarray(Image.open(out))[24:152, 64:192]) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "meant"),
+    [
+        ("black", "black"),
+        ("12", 12),
+        ("-3", -3),
+        ("0.1", 0.1),
+        ("1e-3", 1e-3),
+        ("none", None),
+        ("True", True),
+        ("false", False),
+        ("'none'", "none"),
+        ("a=b", "a=b"),
+        ("²", "²"),
+        ("/tables/1.csv", "/tables/1.csv"),
+        ("", ""),
+    ],
+)
+def test_option_is_what_python_would_read(value: str, meant: object) -> None:
+    assert repr(_option(f"weight-step={value}")) == repr(("weight_step", meant))
+
+
+def test_preview_takes_options_that_are_no_text(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    command = ["preview", "--out", str(out), "--rows", "1", "--columns", "1", "--image-size", "32"]
+    for name, value in [("weight_step", 0.1), ("jitter", None)]:
+        dataset = "fractaldb-1k" if name == "weight_step" else "anderson-farrell-1k"
+        assert main([*command, dataset, "--option", f"{name}={value}"]) == 0
+        assert np.array_equal(
+            np.asarray(Image.open(out)),
+            np.asarray(contact_sheet(dataset, rows=1, columns=1, image_size=32, **{name: value})),
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Every preset is listed, streams, renders, previews and says its class parameters."""
 
+import dataclasses
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ from PIL import Image
 import fdsl_gpu
 from fdsl_gpu.cli import main
 from fdsl_gpu.formulas.base import MAX_CLASSES
-from fdsl_gpu.registry import PRESETS
+from fdsl_gpu.preview import contact_sheet
+from fdsl_gpu.registry import PASSED_ON, PRESETS
+from fdsl_gpu.source import Source
 
 # The classes of these are searched on first use, which takes minutes; they are the small ones with more classes.
 SEARCHED = {"1p-frac-21k", "2d-ofdb-21k", "3d-ofdb-21k", "exfractaldb-21k", "fractaldb-10k", "fractaldb-21k"}
@@ -29,6 +34,20 @@ def test_preset_is_listed_with_its_source(preset: tuple[str, dict]) -> None:
     assert name in fdsl_gpu.list_datasets()
     assert PRESETS[name].formula.num_classes <= MAX_CLASSES
     assert PRESETS[name].provenance
+
+
+def test_every_option_of_a_formula_can_be_passed(preset: tuple[str, dict]) -> None:
+    """No keyword of what takes ``**options`` has the name of an option, which it would keep from the formula."""
+    options = {field.name for field in dataclasses.fields(PRESETS[preset[0]].formula)}
+    for taker in (
+        fdsl_gpu.FDSLDataset,
+        Source,
+        fdsl_gpu.FDSLMapDataset,
+        fdsl_gpu.render,
+        fdsl_gpu.geometry,
+        contact_sheet,
+    ):
+        assert not options & (inspect.signature(taker).parameters.keys() - set(PASSED_ON)), taker
 
 
 def test_preset_streams_what_it_renders(preset: tuple[str, dict]) -> None:
@@ -94,3 +113,41 @@ def test_small_sets_are_one_image_a_class() -> None:
         assert sorted(labels.tolist()) == list(range(1000))
     fresh = fdsl_gpu.FDSLDataset("2d-ofdb-1k", 8, random_pattern=True, **SMALL)
     assert (fresh.locate(np.arange(8))[1] >= 2**32).all()
+
+
+@pytest.mark.parametrize("name", ["2d-ofdb-1k", "3d-ofdb-1k"])
+def test_weight_row_of_ofdb_is_chosen_by_option(name: str) -> None:
+    settings = {"image_size": 48, "device": "cpu"}
+    published, identity = (
+        fdsl_gpu.FDSLDataset(name, weight_row=row, **settings).render([3, 4], 0) for row in ("published", "identity")
+    )
+    assert torch.equal(published, fdsl_gpu.FDSLDataset(name, **settings).render([3, 4], 0))
+    assert not torch.equal(published, identity)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: fdsl_gpu.FDSLDataset("2d-ofdb-1k", batchsize=4), "Did you mean 'batch_size'"),
+        (lambda: fdsl_gpu.FDSLDataset("2d-ofdb-1k", colour=True), "Did you mean 'color'"),
+        (lambda: fdsl_gpu.FDSLDataset(["rcdb-1k", "2d-ofdb-1k"], image_sise=4), "Did you mean 'image_size'"),
+        (lambda: fdsl_gpu.geometry("2d-ofdb-1k", 0, 0, image_size=4), "image_size: .* a keyword of FDSLDataset"),
+        (lambda: fdsl_gpu.render("rcdb-1k", 0, 0, dtype=torch.uint8), "dtype: .* a keyword of FDSLDataset"),
+        (lambda: fdsl_gpu.render("rcdb-1k", 0, 0, augment="fdsl"), "augment: .* a keyword of FDSLDataset"),
+        (
+            lambda: fdsl_gpu.render("visualatom-1k", 0, 0, class_table=""),
+            "class_table: not an option of visualatom; [^I]*$",
+        ),
+    ],
+)
+def test_what_is_no_option_is_said_with_what_may_be_meant(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_help_for_options_is_python() -> None:
+    for preset in PRESETS.values():
+        with pytest.raises(TypeError, match="colr: not an option") as raised:
+            fdsl_gpu.FDSLDataset(preset.formula, colr=1)
+        place = str(raised.value).partition("help(")[2].removesuffix(").")
+        assert eval(place, {"fdsl_gpu": fdsl_gpu}) is type(preset.formula)

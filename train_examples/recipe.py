@@ -85,8 +85,8 @@ def check(recipe: Recipe, world_size: int) -> None:
         )
     if recipe.batch_size < 1 or recipe.batch_size % world_size:
         raise ValueError(
-            f"batch_size: received {recipe.batch_size} for {world_size} processes; allowed: a multiple of {world_size}. "
-            "Choose another --batch-size or --nproc-per-node."
+            f"batch_size: received {recipe.batch_size} for {world_size} processes; allowed: a multiple of "
+            f"{world_size}. Choose another --batch-size or --nproc-per-node."
         )
 
 

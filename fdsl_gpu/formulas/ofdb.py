@@ -26,8 +26,8 @@ class OFDB2D(FractalDB):
     Instance 0 is the picture of a class. Other instances differ from it in the random pattern only.
 
     Attributes:
-        weights: "published" is what the released script does, row 0, which multiplies a by 1 - 2 * weight_step = 0.2;
-            "identity" takes the maps as they are. Which of them made the published set is not known.
+        weight_row: "published" is what the released script does, row 0, which multiplies a by 1 - 2 * weight_step =
+            0.2; "identity" takes the maps as they are. Which of them made the published set is not known.
         random_pattern: draw a new pattern each time a class is shown, the paper's augmentation on the fly; instances
             are then endless.
     """
@@ -35,12 +35,12 @@ class OFDB2D(FractalDB):
     NAME: ClassVar[str] = "ofdb-2d"
     NUMBER: ClassVar[int] = 6
 
-    weights: Literal["published", "identity"] = "published"
+    weight_row: Literal["published", "identity"] = "published"
     random_pattern: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.choice("weights", self.weights, ("published", "identity"))
+        checks.choice("weight_row", self.weight_row, ("published", "identity"))
         checks.choice("random_pattern", self.random_pattern, (False, True))
 
     @property
@@ -49,7 +49,7 @@ class OFDB2D(FractalDB):
         return None if self.random_pattern else 1
 
     def _choices(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Any:
-        row = 0 if self.weights == "published" else FRACTALDB_IDENTITY_ROW
+        row = 0 if self.weight_row == "published" else FRACTALDB_IDENTITY_ROW
         return row, TOP_BOTTOM, instances
 
 
@@ -64,21 +64,22 @@ class OFDB3D(ExFractalDB):
 
     Attributes:
         viewpoint: "ring", or "uniform" for a uniformly random rotation for each instance.
-        weights: "published" is row 0, which multiplies a by 0.4, as released; "identity" takes the maps as they are.
+        weight_row: "published" is row 0, which multiplies a by 0.4, as released; "identity" takes the maps as they
+            are.
     """
 
     NAME: ClassVar[str] = "ofdb-3d"
     NUMBER: ClassVar[int] = 7
 
     viewpoint: Literal["uniform", "ring"] = "ring"
-    weights: Literal["published", "identity"] = "published"
+    weight_row: Literal["published", "identity"] = "published"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.choice("weights", self.weights, ("published", "identity"))
+        checks.choice("weight_row", self.weight_row, ("published", "identity"))
 
     def _clouds(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Any:
-        return 0 if self.weights == "published" else IDENTITY_ROW, content_ids(labels, np.zeros_like(labels))
+        return 0 if self.weight_row == "published" else IDENTITY_ROW, content_ids(labels, np.zeros_like(labels))
 
     def _published(self) -> int:
         return RING_VIEWS
