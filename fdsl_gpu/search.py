@@ -204,9 +204,14 @@ def search_to_file(
 
     Raises:
         ValueError: the partial file is damaged or belongs to another formula; no such device.
-        OSError: the folder is missing or cannot be written; said before the search.
+        OSError: the folder is missing or cannot be written, or ``path`` is itself a folder; said before the search.
     """
     checks.integer("num_classes", num_classes, 1, MAX_CLASSES)
+    if os.path.isdir(path):
+        raise IsADirectoryError(
+            f"out: received {os.fspath(path)!r}, a folder; allowed: a file. "
+            f"Name one in it, such as {os.path.join(path, 'classes.safetensors')!r}."
+        )
     partial = Path(f"{os.fspath(path)}.partial")
     table = _resume(partial, formula)
     # Also shows, before any work is done, that the folder can be written.

@@ -186,3 +186,10 @@ def _record_starts(monkeypatch, interrupt_at=None):
 
     monkeypatch.setattr(search, "_search_block", block)
     return starts
+
+
+def test_a_folder_as_the_file_to_write_is_refused_before_the_search(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "extend_table", lambda *_: pytest.fail("searched"))
+    with pytest.raises(IsADirectoryError, match=r"out: received .*, a folder; .*/classes\.safetensors"):
+        search_to_file(tmp_path, 2)
+    assert list(tmp_path.parent.glob("*.partial")) == []
