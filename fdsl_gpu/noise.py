@@ -81,7 +81,7 @@ def erase_table(dtype: torch.dtype, mode: EraseMode, channels: int, normalize: N
         ``dtype`` [rows, entries], on the CPU: one row for all channels, or for uint8 one each; 65536 entries, or one
         if ``mode`` is "const".
     """
-    numbers = torch.zeros(1, 1) if mode == "const" else torch.from_numpy(normal_quantiles().copy())[None]
+    numbers = torch.from_numpy(np.zeros((1, 1), np.float32) if mode == "const" else normal_quantiles()[None].copy())
     if dtype != torch.uint8:
         return numbers.to(dtype)
     mean, std = mean_std(((0.0,), (1.0,)) if normalize is None else normalize, channels)

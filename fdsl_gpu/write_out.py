@@ -252,7 +252,7 @@ def normalisation_table(dtype: torch.dtype, normalize: Normalize, channels: int)
         ValueError, TypeError: an argument is not allowed.
     """
     checks.choice("dtype", dtype, _DTYPES)
-    byte = torch.arange(256, dtype=torch.uint8).expand(channels, 256)
+    byte = torch.arange(256, dtype=torch.uint8, device="cpu").expand(channels, 256)
     if dtype == torch.uint8:
         if normalize is not None:
             raise ValueError(
@@ -284,5 +284,5 @@ def mean_std(normalize: Any, channels: int) -> tuple[Tensor, Tensor]:
         )
     if channels == 1:
         numbers = [n.mean(keepdims=True) for n in numbers]
-    mean, std = (torch.tensor(np.broadcast_to(n, channels).copy(), dtype=torch.float32)[:, None] for n in numbers)
+    mean, std = (torch.from_numpy(np.broadcast_to(n, channels).astype(np.float32))[:, None] for n in numbers)
     return mean, std
