@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from fdsl_gpu import checks
 from fdsl_gpu.augment_parts import (
@@ -23,13 +23,9 @@ from fdsl_gpu.augment_parts import (
     RandomResizedCrop,
     WholeCanvas,
     probability,
-    real,
-    sequence,
     text,
 )
-
-if TYPE_CHECKING:
-    from fdsl_gpu.write_out import Normalize
+from fdsl_gpu.write_out import Normalize, mean_std
 
 __all__ = [
     "MAX_MAGNITUDE",
@@ -110,7 +106,8 @@ class Recipe:
         _instance("mixing", self.mixing, (Mixing, type(None)))
         checks.integer("repeats", self.repeats, 1, 1024)
         checks.integer("repeat_distance", self.repeat_distance, 1, 2**20)
-        _check_normalize(self.normalize)
+        if self.normalize is not None:
+            mean_std(self.normalize, 3)
 
     def without(self, *parts: str) -> Recipe:
         """This recipe with parts left out: "crop", "rand_augment", "erasing", "mixing", "repeats", a flip, "normalize".
@@ -140,16 +137,9 @@ def _instance(argument: str, received: Any, allowed: tuple[type, ...], remedy: s
         )
 
 
-def _check_normalize(normalize: Any) -> None:
-    # Written out here, since the write-out, which makes the table, may import this module.
-    if normalize is None or normalize in ("imagenet", "half"):
-        return
-    for name, numbers, least in zip(("mean", "std"), sequence("normalize", normalize, 2), (-100.0, 1e-6), strict=True):
-        for number in numbers if isinstance(numbers, tuple) else (numbers,):
-            real(f"normalize ({name})", number, least, 100.0)
-
-
 def _hashable(value: Any) -> Any:
+    """Lists, and arrays, as tuples."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, (list, tuple)):
         return tuple(_hashable(item) for item in value)
     return value

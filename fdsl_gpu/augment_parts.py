@@ -7,11 +7,11 @@ The laws are those of timm's training transforms (timm 1.0), the defaults those 
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from fdsl_gpu import checks
+from fdsl_gpu.checks import real
 from fdsl_gpu.records import MAX_ERASURES, MAX_OPERATIONS
 
 OPERATIONS = (
@@ -54,19 +54,6 @@ MAX_MAGNITUDE = 10.0
 RandomInterpolation: TypeAlias = Literal["bilinear", "bicubic", "random"]
 
 _INTERPOLATIONS = ("bilinear", "bicubic", "random")
-
-
-def real(argument: str, received: Any, low: float, high: float) -> float:
-    """Return ``received`` as a float in [low, high]; TypeError or ValueError otherwise. Text is not a number."""
-    try:
-        value = math.nan if isinstance(received, (bool, str)) else float(received)
-    except (TypeError, ValueError):
-        value = math.nan
-    if math.isnan(value):
-        raise TypeError(f"{argument}: received {received!r} ({type(received).__name__}); allowed: a number.")
-    if not low <= value <= high:
-        raise ValueError(f"{argument}: received {received!r}; allowed: a number in [{low:g}, {high:g}].")
-    return value
 
 
 def probability(argument: str, received: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -43,21 +44,33 @@ def integer(argument: str, received: Any, low: int, high: int | None = None, rem
     return value
 
 
+def real(argument: str, received: Any, low: float, high: float) -> float:
+    """Return ``received`` as a float in [low, high]; TypeError or ValueError otherwise. Text is not a number."""
+    try:
+        value = math.nan if isinstance(received, (bool, str)) else float(received)
+    except (TypeError, ValueError):
+        value = math.nan
+    if math.isnan(value):
+        raise TypeError(f"{argument}: received {received!r} ({type(received).__name__}); allowed: a number.")
+    if not low <= value <= high:
+        raise ValueError(f"{argument}: received {received!r}; allowed: a number in [{low:g}, {high:g}].")
+    return value
+
+
 def integers(argument: str, received: Any, low: int, high: int, remedy: str = "") -> NDArray[np.int64]:
     """Return integers (a number, sequence, array or tensor) as int64 [B], each in [low, high]."""
     values = np.asarray(received)
+    suffix = f" {remedy}" if remedy else ""
     if values.size and not np.issubdtype(values.dtype, np.integer):
-        raise TypeError(f"{argument}: received {values.dtype} values; allowed: integers in [{low}, {high}]. {remedy}")
+        raise TypeError(f"{argument}: received {values.dtype} values; allowed: integers in [{low}, {high}].{suffix}")
     values = np.atleast_1d(values)
     if values.ndim != 1:
-        raise ValueError(
-            f"{argument}: received an array of shape {values.shape}; allowed: one dimension, [B]. {remedy}"
-        )
+        raise ValueError(f"{argument}: received an array of shape {values.shape}; allowed: one dimension, [B].{suffix}")
     outside = (values < low) | (values > high)
     if outside.any():
         index = int(np.argmax(outside))
         raise ValueError(
-            f"{argument}: received {values[index]} at index {index}; allowed: integers in [{low}, {high}]. {remedy}"
+            f"{argument}: received {values[index]} at index {index}; allowed: integers in [{low}, {high}].{suffix}"
         )
     return values.astype(np.int64)
 

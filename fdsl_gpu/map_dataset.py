@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, get_worker_info
 
@@ -39,6 +40,11 @@ class FDSLMapDataset(Dataset[Any]):
         """Number of classes; labels are 0 .. num_classes - 1."""
         return self.source.num_classes
 
+    @property
+    def device(self) -> torch.device:
+        """Where images are drawn and delivered."""
+        return self.source.device
+
     def __len__(self) -> int:
         return self.size
 
@@ -47,8 +53,23 @@ class FDSLMapDataset(Dataset[Any]):
         self.epoch = checks.integer("epoch", epoch, 0)
 
     def locate(self, indices: ArrayLike) -> tuple[NDArray[np.int64], ...]:
-        """What stands at indices, as :meth:`FDSLDataset.locate` tells it of positions."""
-        return self.source.locate(indices, self.epoch * self.size)
+        """What stands at indices, as :meth:`FDSLDataset.locate` tells it of positions; -1 is the last."""
+        remedy = f"The dataset has {self.size} samples."
+        indices = checks.integers("indices", indices, -self.size, self.size - 1, remedy)
+        return self.source.locate(indices % self.size, self.epoch * self.size)
+
+    def render(
+        self,
+        labels: ArrayLike | None = None,
+        instances: ArrayLike | None = None,
+        presentations: ArrayLike | None = None,
+    ) -> Any:
+        """As :meth:`FDSLDataset.render`: images [B, C, H, W] of labels and instances, such as ``locate`` returns."""
+        return self.source.render(labels, instances, presentations)
+
+    def class_parameters(self, label: int) -> dict[str, Any]:
+        """The parameters that define a class, under the names of the paper."""
+        return self.source.class_parameters(label)
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]

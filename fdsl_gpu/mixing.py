@@ -84,7 +84,8 @@ class Mixup:
             ``images``, and float32 targets [B, num_classes] on their device.
 
         Raises:
-            TypeError, ValueError: images or labels of another type or shape.
+            TypeError, ValueError: images or labels of another type or shape; labels on the CPU that are no class (on a
+                GPU, looking would make the host wait for it).
         """
         self._check(images, labels)
         if step is None:
@@ -115,6 +116,12 @@ class Mixup:
         return cut_box(lam, int(row), int(column), height, width)
 
     def _check(self, images: Tensor, labels: Tensor) -> None:
+        for name, received in (("images", images), ("labels", labels)):
+            if not isinstance(received, Tensor):
+                raise TypeError(
+                    f"{name}: received a {type(received).__name__}; allowed: a tensor. Of several views, mix each on its "
+                    "own, with the same step."
+                )
         if images.ndim != 4 or not images.is_floating_point():
             raise TypeError(
                 f"images: received {tuple(images.shape)} of {images.dtype}; allowed: [B, C, H, W] of a floating type. "
@@ -127,6 +134,9 @@ class Mixup:
                 f"labels: received {tuple(labels.shape)} of {labels.dtype} for {len(images)} images; allowed: int64 "
                 f"[B], or [B, {self.num_classes}]."
             )
+        if hard and labels.device.type == "cpu":
+            remedy = "Make the Mixup with the dataset's num_classes."
+            checks.integers("labels", labels, 0, self.num_classes - 1, remedy)
 
 
 def _mixing(received: Mixing | Recipe | str) -> Mixing:
@@ -181,6 +191,6 @@ def mixed_targets(
         targets = labels.float() * (1.0 - label_smoothing) + 0.5 * label_smoothing
     else:
         off = label_smoothing / num_classes
-        targets = torch.full((len(labels), num_classes), off, device=device)
+        targets = torch.full((len(labels), num_classes), off, dtype=torch.float32, device=device)
         targets.scatter_(1, labels.long()[:, None], 1.0 - label_smoothing + off)
     return targets if lam == 1.0 else targets * lam + targets.flip(0) * (1.0 - lam)

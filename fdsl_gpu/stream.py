@@ -63,7 +63,19 @@ def _detect_ranks() -> tuple[int, int]:
 
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    said = {name: os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE")}
+    if not any(said.values()):
+        return 0, 1
+    try:
+        rank, world_size = map(int, said.values())
+    except ValueError:
+        rank = world_size = -1
+    if not 0 <= rank < world_size:
+        raise ValueError(
+            f"rank, world_size: received {said} in the environment; allowed: two integers, RANK below WORLD_SIZE, or "
+            "neither. Set both, as torchrun does, unset both, or pass rank= and world_size=."
+        )
+    return rank, world_size
 
 
 def batches(world: World, batch_size: int, start: int, stop: int | None = None) -> Iterator[tuple[Int64, int]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from timm.data import auto_augment
 from timm.data.transforms_factory import transforms_imagenet_train
@@ -107,7 +108,7 @@ def test_fingerprints_tell_crops_without_settings_apart() -> None:
 def test_none_and_lists() -> None:
     assert recipe(None) is RECIPES["none"]
     assert Recipe(crop=None).crop == WholeCanvas()
-    mine = Recipe(crop=RandomResizedCrop(scale=[0.5, 1]), normalize=[[0.1, 0.2, 0.3], 0.5])
+    mine = Recipe(crop=RandomResizedCrop(scale=[0.5, 1]), normalize=[np.array([0.1, 0.2, 0.3]), 0.5])
     assert mine.normalize == ((0.1, 0.2, 0.3), 0.5)
     assert mine.crop == RandomResizedCrop(scale=(0.5, 1.0))
     hash(mine)
@@ -155,7 +156,8 @@ def test_unknown_names() -> None:
         (lambda: Recipe(horizontal_flip=1.5), ValueError, "horizontal_flip"),
         (lambda: Recipe(repeats=0), ValueError, "repeats"),
         (lambda: Recipe(normalize="imagnet"), ValueError, "normalize"),
-        (lambda: Recipe(normalize=(0.5, 0.0)), ValueError, r"normalize \(std\)"),
+        (lambda: Recipe(normalize=(0.5, 0.0)), ValueError, "normalize: .* std above zero"),
+        (lambda: Recipe(normalize=((0.5, 0.5), (0.5, 0.5))), ValueError, "normalize: .* each a number or three"),
     ],
 )
 def test_bad_values(make, error: type[Exception], message: str) -> None:

@@ -151,5 +151,14 @@ def test_errors() -> None:
         mixup(images, labels[:3])
     with pytest.raises(ValueError, match="labels: received"):
         mixup(images, torch.zeros(6, CLASSES + 1))
+    with pytest.raises(TypeError, match="images: received a list"):
+        mixup([images, images], labels)
+    with pytest.raises(TypeError, match="labels: received a list"):
+        mixup(images, labels.tolist())
+    for label in (-1, CLASSES):
+        with pytest.raises(ValueError, match=f"labels: received {label} at index 2.* num_classes"):
+            mixup(images, labels.index_fill(0, torch.tensor([2]), label))
+    assert mixup.step == 0
+    assert torch.equal(images, _batch(0)[0])
     with pytest.raises(ValueError, match="seed"):
         Mixup(CLASSES, "fdsl", seed=-1)

@@ -105,3 +105,18 @@ def test_world_needs_both_or_neither() -> None:
         World.detect(rank=1)
     with pytest.raises(ValueError, match="rank: received 2"):
         World.detect(rank=2, world_size=2)
+
+
+def test_world_without_environment_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "")
+    assert World.detect() == World(0, 1)
+
+
+@pytest.mark.parametrize(("rank", "world_size"), [("3", ""), ("", "4"), ("4", "4"), ("-1", "4"), ("one", "2")])
+def test_world_of_a_broken_environment_is_refused(rank: str, world_size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", world_size)
+    with pytest.raises(ValueError, match=f"'RANK': '{rank}', 'WORLD_SIZE': '{world_size}'.* in the environment"):
+        World.detect()
+    assert World.detect(0, 1) == World(0, 1)

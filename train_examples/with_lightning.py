@@ -1,6 +1,9 @@
-"""Lightning: ``Trainer.fit`` takes the loader as it is, and saves its place in the stream with each checkpoint.
+"""Lightning: ``Trainer.fit`` takes the loader as it is; a run goes on in the stream from a checkpoint within an epoch.
 
     python train_examples/with_lightning.py
+
+Such are those of ``ModelCheckpoint(every_n_train_steps=..., save_on_train_epoch_end=False)``. From a checkpoint of the
+end of an epoch Lightning restores no loader: give the dataset ``start=``, the number of samples trained on so far.
 
 Lightning sets the epoch by ``loader.sampler``. Give the dataset an ``epoch_size``: from loaders without a length,
 Lightning takes one batch more than it trains on, and a resumed run would miss that one.

@@ -10,7 +10,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Real
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -93,12 +92,12 @@ class OneParameterFrac(Formula):
         checks.integer("canvas_size", self.canvas_size, 16)
         checks.integer("points", self.points, 100, 10_000_000)
         checks.integer("maps", self.maps, 2, MAX_MAPS)
-        _check_real("sigma", self.sigma, 0.2, 3 * self.maps - 0.2)
-        _check_real("delta", self.delta, 0, 1)
+        checks.real("sigma", self.sigma, 0.2, 3 * self.maps - 0.2)
+        checks.real("delta", self.delta, 0, 1)
         checks.choice("perturbation", self.perturbation, ("multiplicative", "additive"))
         checks.integer("base", self.base, 0, 2**16 - 1)
         checks.choice("rendering", self.rendering, ("patch", "fill"))
-        _check_real("pixel_threshold", self.pixel_threshold, 0, 1)
+        checks.real("pixel_threshold", self.pixel_threshold, 0, 1)
         checks.integer("max_attempts", self.max_attempts, 1, _MAX_ATTEMPTS)
         checks.choice("random_pattern", self.random_pattern, (False, True))
 
@@ -276,8 +275,3 @@ def _too_thin(law: _Law, what: str, attempts: int) -> ValueError:
         f"within bounds and lights more than pixel_threshold={law.pixel_threshold} of the picture in {attempts} "
         "attempts. Pass another base, a lower pixel_threshold, a smaller delta, or more max_attempts."
     )
-
-
-def _check_real(argument: str, received: Any, low: float, high: float) -> None:
-    if isinstance(received, bool) or not isinstance(received, Real) or not low <= float(received) <= high:
-        raise ValueError(f"{argument}: received {received!r}; allowed: a number in [{low:g}, {high:g}].")
