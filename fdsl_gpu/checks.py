@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -46,14 +45,16 @@ def integer(argument: str, received: Any, low: int, high: int | None = None, rem
 
 def real(argument: str, received: Any, low: float, high: float) -> float:
     """Return ``received`` as a float in [low, high]; TypeError or ValueError otherwise. Text is not a number."""
+    allowed = f"a number in [{low:g}, {high:g}]"
     try:
-        value = math.nan if isinstance(received, (bool, str)) else float(received)
+        if isinstance(received, (bool, np.bool_, str)):
+            raise TypeError
+        value = float(received)
     except (TypeError, ValueError):
-        value = math.nan
-    if math.isnan(value):
-        raise TypeError(f"{argument}: received {received!r} ({type(received).__name__}); allowed: a number.")
+        raise TypeError(f"{argument}: received {received!r} ({type(received).__name__}); allowed: {allowed}.") from None
+    # Not a number is in no interval.
     if not low <= value <= high:
-        raise ValueError(f"{argument}: received {received!r}; allowed: a number in [{low:g}, {high:g}].")
+        raise ValueError(f"{argument}: received {received!r}; allowed: {allowed}.")
     return value
 
 

@@ -119,8 +119,8 @@ class Mixup:
         for name, received in (("images", images), ("labels", labels)):
             if not isinstance(received, Tensor):
                 raise TypeError(
-                    f"{name}: received a {type(received).__name__}; allowed: a tensor. Of several views, mix each on its "
-                    "own, with the same step."
+                    f"{name}: received a {type(received).__name__}; allowed: a tensor. Of several views, mix each on "
+                    "its own, with the same step."
                 )
         if images.ndim != 4 or not images.is_floating_point():
             raise TypeError(

@@ -147,7 +147,7 @@ def test_unknown_names() -> None:
         (lambda: RandomErasing(mode="pixels"), ValueError, "Did you mean 'pixel'"),
         (lambda: RandomErasing(min_area=0.5), ValueError, "min_area"),
         (lambda: RandomErasing(min_count=2), ValueError, "min_count"),
-        (lambda: RandomErasing(probability=float("nan")), TypeError, "probability"),
+        (lambda: RandomErasing(probability=float("nan")), ValueError, "probability: received nan"),
         (lambda: Mixing(mixup_alpha=-1), ValueError, "mixup_alpha"),
         (lambda: Mixing(probability=True), TypeError, "probability"),
         (lambda: Recipe(crop="random"), TypeError, "crop: received 'random'.*RandomResizedCrop"),
