@@ -180,7 +180,7 @@ GENERATORS = [
     ),
     Generator(
         "OFDB patch 512, 100k (weights 1)",
-        OFDB2D(weights="identity", canvas_size=512, points=100_000),
+        OFDB2D(weight_row="identity", canvas_size=512, points=100_000),
         _row(0.220, 0.035, (0.183, 0.213, 0.279), 0.110, 0.964),
         120,
         _only_pictures,

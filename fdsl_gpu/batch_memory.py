@@ -31,7 +31,7 @@ class BatchMemory:
     ) -> Tensor:
         """An uninitialised tensor, contiguous in the memory format; channels_last is for [B, C, H, W]."""
         if not math.prod(shape):
-            return torch.empty(shape, dtype=dtype, memory_format=memory_format)
+            return torch.empty(shape, dtype=dtype, device="cpu", memory_format=memory_format)
         memory = self._take(math.prod(shape) * dtype.itemsize)
         # A view is an object of its own: torch holds it as long as any tensor over it lives, views included.
         handle = memory[:]

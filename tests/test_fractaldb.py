@@ -188,7 +188,7 @@ def test_draw_is_quick():
 @pytest.mark.parametrize(("weights", "row"), [("published", 0), ("identity", 2)])
 def test_ofdb_2d_is_one_row_upside_down(shipped, weights, row):
     label = drawable_class(shipped)
-    records = draw(OFDB2D(weights=weights), label, [0, 1, 2**33])
+    records = draw(OFDB2D(weight_row=weights), label, [0, 1, 2**33])
     expected = shipped.class_maps(label) * fractaldb_weights(0.4)[row]
     for record, instance in zip(records, [0, 1, 2**33], strict=True):
         np.testing.assert_array_equal(record["maps"][: len(expected)], expected)
@@ -209,8 +209,8 @@ def test_ofdb_default_instances():
 
 @pytest.mark.parametrize("formula", [OFDB2D, OFDB3D])
 def test_ofdb_checks_its_options(formula):
-    with pytest.raises(ValueError, match="weights: received 'row 0'"):
-        formula(weights="row 0")
+    with pytest.raises(ValueError, match="weight_row: received 'row 0'"):
+        formula(weight_row="row 0")
 
 
 def test_ofdb_3d_is_one_cloud_on_a_ring():
