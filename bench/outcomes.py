@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 FILE = "FDSL_GPU_OUTCOMES"
 """Environment variable with the file's name."""
 
-_IN_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+_workers: list[pytest.Config] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Find out whether this process is a worker; variables would tell of one that started this process, too."""
+    if hasattr(config, "workerinput"):
+        _workers.append(config)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Note how a test ended; workers report to the process that started them, which notes it."""
-    if _IN_WORKER or (report.when != "call" and report.passed):
+    if _workers or (report.when != "call" and report.passed):
         return
     crash = getattr(report.longrepr, "reprcrash", None)
     message = crash.message if crash else str(report.longrepr or "")
@@ -33,7 +39,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_runtest_logfinish() -> None:
     """End this worker if the device is in error."""
-    if _IN_WORKER and _in_error():
+    if _workers and _in_error():
         os._exit(1)
 
 

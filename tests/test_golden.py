@@ -36,8 +36,8 @@ STREAMS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("1p-frac", {"perturbation": "additive", "num_classes": 5}),
-    ("2d-ofdb-1k", {"weights": "identity", "random_pattern": True}),
-    ("3d-ofdb-1k", {"weights": "identity", "viewpoint": "uniform"}),
+    ("2d-ofdb-1k", {"weight_row": "identity", "random_pattern": True}),
+    ("3d-ofdb-1k", {"weight_row": "identity", "viewpoint": "uniform"}),
     ("anderson-farrell-1k", {"jitter": "svd", "blur": False}),
     ("anderson-farrell-1k", {"jitter": "sval", "color": False}),
     ("anderson-farrell-1k", {"jitter": "fractaldb", "jitter_strength": 3, "background": False}),
@@ -77,8 +77,8 @@ GOLDEN: dict[int, dict[str, str]] = {
         "segrcdb masks=M2": "a33b4b9f49fd1b1b",
         "visualatom-1k": "9136e7eb611cef38",
         "1p-frac perturbation=additive num_classes=5": "15e6fcdc14ff19ea",
-        "2d-ofdb-1k weights=identity random_pattern=True": "b27ab199db03c902",
-        "3d-ofdb-1k weights=identity viewpoint=uniform": "18b7e048bbbaf47a",
+        "2d-ofdb-1k weight_row=identity random_pattern=True": "b27ab199db03c902",
+        "3d-ofdb-1k weight_row=identity viewpoint=uniform": "18b7e048bbbaf47a",
         "anderson-farrell-1k jitter=svd blur=False": "8c4102fb53732d40",
         "anderson-farrell-1k jitter=sval color=False": "0fe76669b5267da7",
         "anderson-farrell-1k jitter=fractaldb jitter_strength=3 background=False": "4f836d0822e6bb95",
