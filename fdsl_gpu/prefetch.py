@@ -38,13 +38,11 @@ class ThreadAhead:
         self, plan: Iterator[tuple[Any, int]], draw: Callable[[Any], Any], depth: int, threads: int = 2
     ) -> None:
         # The threads know the parts but not this object, so that forgetting this object stops them.
-        self._parts = _Parts(plan, draw)
-        for _ in range(depth):
-            self._parts.room.put(None)
+        self._parts = _Parts(plan, draw, threading.Semaphore(depth))
         self._first: tuple[Any, int] | None = None
         self._next: tuple[Future[Any], int] | None = None
         self._started = False
-        self._stop = weakref.finalize(self, _stop, self._parts, threads)
+        self._stop = weakref.finalize(self, _stop, self._parts)
         self._threads = [
             threading.Thread(target=_produce, args=(self._parts,), name=f"FDSLLoader_{n}", daemon=True)
             for n in range(threads)
@@ -68,7 +66,7 @@ class ThreadAhead:
             self.close()
             raise error
         # Late, as the thread that this wakes competes for the GIL.
-        self._parts.room.put(None)
+        self._parts.room.release()
         return future.result(), resume_at
 
     def _draw_first(self) -> tuple[Any, int]:
@@ -88,8 +86,10 @@ class ThreadAhead:
     def close(self) -> None:
         """End, when what is being drawn is drawn."""
         self._stop()
-        for thread in self._threads if self._started else ():
-            thread.join()
+        self._parts.room.release(len(self._threads))
+        if self._started:
+            for thread in self._threads:
+                thread.join()
         self._next = None
         # Batches that were drawn ahead are not kept by whoever still holds the iterator.
         begun = self._parts.begun
@@ -105,12 +105,15 @@ class _Parts:
 
     plan: Iterator[tuple[Any, int]]
     draw: Callable[[Any], Any]
-    # An entry for each batch that may be begun: queues of this kind may be filled by the garbage collector.
-    room: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
+    # For batches that may be begun. A queue would wake a thread sooner, and the consumer wait for it: 1 ms a batch.
+    room: threading.Semaphore
     begun: queue.SimpleQueue[tuple[Future[Any], int]] = field(default_factory=queue.SimpleQueue)
     planning: threading.Lock = field(default_factory=threading.Lock)
     stopped: bool = False
 
+
+_HEARD = 0.5
+"""Seconds until a thread that has nothing to do finds that its iteration was forgotten."""
 
 _OPEN: weakref.WeakSet[ThreadAhead] = weakref.WeakSet()
 _THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
@@ -119,9 +122,11 @@ _THREADS: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 def _produce(parts: _Parts) -> None:
     while True:
         # Room is taken before drawing, so that what is being drawn counts.
-        parts.room.get()
+        has_room = parts.room.acquire(timeout=_HEARD)
         if parts.stopped:
             return
+        if not has_room:
+            continue
         with parts.planning:
             try:
                 positions, resume_at = next(parts.plan)
@@ -144,11 +149,9 @@ def _failed(error: BaseException) -> tuple[Future[Any], int]:
     return future, 0
 
 
-def _stop(parts: _Parts, threads: int) -> None:
-    # Without locks, and without waiting for the threads: the garbage collector may run this in any of them, anywhere.
+def _stop(parts: _Parts) -> None:
+    # No lock is taken, and no thread waited for: the garbage collector may run this in any of them, anywhere.
     parts.stopped = True
-    for _ in range(threads):
-        parts.room.put(None)
 
 
 @atexit.register
