@@ -1,1 +1,1 @@
-"""Launchers of the two primitives, points and contours: validate, allocate, choose the twin."""
+"""Launchers of the primitives, points and contours and scenes of them: validate, allocate, choose the twin."""
