@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from fdsl_gpu import checks
 from fdsl_gpu.arguments import AnyDataset
 from fdsl_gpu.augment import Recipe
-from fdsl_gpu.source import Source, samples_of
+from fdsl_gpu.source import OverSource, Source, samples_of
 from fdsl_gpu.stream import MAX_POSITION, World, batches
 from fdsl_gpu.write_out import Normalize
 
@@ -27,7 +27,7 @@ _BLOCK = 64
 STATE_VERSION = 1
 
 
-class FDSLDataset(IterableDataset[Sample]):
+class FDSLDataset(OverSource, IterableDataset[Sample]):
     """Labelled images drawn by formula, batch after batch, without end and without a file.
 
     The image at a position is a pure function of the dataset, the seed and the position: it does not depend on batch
@@ -162,16 +162,6 @@ class FDSLDataset(IterableDataset[Sample]):
             self._seek(checks.integer("start", start, 0, MAX_POSITION - 1))
 
     @property
-    def num_classes(self) -> int:
-        """Number of classes; labels are 0 .. num_classes - 1."""
-        return self.source.num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where images are drawn and delivered."""
-        return self.source.device
-
-    @property
     def _stride(self) -> int:
         """Samples of a global batch: of all ranks that there are now."""
         return (self.batch_size or 1) * World.detect(self._rank, self._world_size).world_size
@@ -256,23 +246,6 @@ class FDSLDataset(IterableDataset[Sample]):
         come last.
         """
         return self.source.locate(positions)
-
-    def render(
-        self,
-        labels: ArrayLike | None = None,
-        instances: ArrayLike | None = None,
-        presentations: ArrayLike | None = None,
-    ) -> Any:
-        """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset.
-
-        Pictures with masks or several objects are drawn by instance alone, and returned with their targets. Without
-        presentations nothing is augmented.
-        """
-        return self.source.render(labels, instances, presentations)
-
-    def class_parameters(self, label: int) -> dict[str, Any]:
-        """The parameters that define a class, under the names of the paper."""
-        return self.source.class_parameters(label)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the stream stands: the position after the last batch this process was given. JSON-able.

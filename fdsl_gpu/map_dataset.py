@@ -6,17 +6,16 @@ import operator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.utils.data import Dataset, get_worker_info
 
 from fdsl_gpu import checks
 from fdsl_gpu.arguments import AnyDataset
-from fdsl_gpu.source import Source, samples_of
+from fdsl_gpu.source import OverSource, Source, samples_of
 from fdsl_gpu.stream import MAX_POSITION
 
 
-class FDSLMapDataset(Dataset[Any]):
+class FDSLMapDataset(OverSource, Dataset[Any]):
     """The same positions by index, for samplers: ``dataset[p]`` is what ``FDSLDataset`` delivers at position p.
 
     Args:
@@ -35,16 +34,6 @@ class FDSLMapDataset(Dataset[Any]):
         self.return_ids = return_ids
         self.epoch = 0
 
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; labels are 0 .. num_classes - 1."""
-        return self.source.num_classes
-
-    @property
-    def device(self) -> torch.device:
-        """Where images are drawn and delivered."""
-        return self.source.device
-
     def __len__(self) -> int:
         return self.size
 
@@ -57,19 +46,6 @@ class FDSLMapDataset(Dataset[Any]):
         remedy = f"The dataset has {self.size} samples."
         indices = checks.integers("indices", indices, -self.size, self.size - 1, remedy)
         return self.source.locate(indices % self.size, self.epoch * self.size)
-
-    def render(
-        self,
-        labels: ArrayLike | None = None,
-        instances: ArrayLike | None = None,
-        presentations: ArrayLike | None = None,
-    ) -> Any:
-        """As :meth:`FDSLDataset.render`: images [B, C, H, W] of labels and instances, such as ``locate`` returns."""
-        return self.source.render(labels, instances, presentations)
-
-    def class_parameters(self, label: int) -> dict[str, Any]:
-        """The parameters that define a class, under the names of the paper."""
-        return self.source.class_parameters(label)
 
     def __getitem__(self, index: int) -> Any:
         return self.__getitems__([index])[0]

@@ -295,6 +295,39 @@ class Source:
         return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
 
+class OverSource:
+    """What datasets say and draw by their :class:`Source`, whether they are streamed or indexed."""
+
+    source: Source
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; labels are 0 .. num_classes - 1."""
+        return self.source.num_classes
+
+    @property
+    def device(self) -> torch.device:
+        """Where images are drawn and delivered."""
+        return self.source.device
+
+    def render(
+        self,
+        labels: ArrayLike | None = None,
+        instances: ArrayLike | None = None,
+        presentations: ArrayLike | None = None,
+    ) -> Any:
+        """Images [B, C, H, W] of labels and instances, in the dtype and normalisation of this dataset.
+
+        Pictures with masks or several objects are drawn by instance alone, and returned with their targets. Without
+        presentations nothing is augmented.
+        """
+        return self.source.render(labels, instances, presentations)
+
+    def class_parameters(self, label: int) -> dict[str, Any]:
+        """The parameters that define a class, under the names of the paper."""
+        return self.source.class_parameters(label)
+
+
 def samples_of(batch: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
     """The samples of a batch: images and other tensors by row, a list of views as a list, numbers as int."""
     columns: list[Iterable[Any]] = []
