@@ -103,14 +103,15 @@ def words(key: Key, stream: int, ids: ArrayLike, count: int, lane: int = 0) -> U
     return out[:count].T
 
 
-def integers(word: Uint64, low: ArrayLike, high: ArrayLike) -> NDArray[np.int64]:
+def integers(word: Uint64, low: int | NDArray[np.int64], high: int | NDArray[np.int64]) -> NDArray[np.int64]:
     """Uniform integers in [low, high], both included, from 32-bit words (multiply and shift)."""
-    low = np.asarray(low, np.int64)
-    span = (np.asarray(high, np.int64) - low + 1).astype(np.uint64)
-    return low + ((word * span) >> _HALF).astype(np.int64)
+    span = np.asarray(high - low + 1, np.uint64)
+    return low + (word * span >> _HALF).view(np.int64)
 
 
-def uniforms(word: Uint64, low: ArrayLike = 0.0, high: ArrayLike = 1.0) -> NDArray[np.float64]:
+def uniforms(
+    word: Uint64, low: float | NDArray[np.float64] = 0.0, high: float | NDArray[np.float64] = 1.0
+) -> NDArray[np.float64]:
     """Uniform reals in [low, high) from 32-bit words, in float64."""
-    low = np.asarray(low, np.float64)
-    return low + (np.asarray(high, np.float64) - low) * (word.astype(np.float64) * 2.0**-32)
+    fraction: NDArray[np.float64] = np.multiply(word, 2.0**-32, dtype=np.float64)
+    return low + (high - low) * fraction

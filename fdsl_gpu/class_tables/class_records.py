@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu.alias import alias_table
 from fdsl_gpu.class_tables.table import PLANE, IFSTable, volumes
-from fdsl_gpu.records import POINTS_2D, POINTS_3D
+from fdsl_gpu.records import POINTS_2D, POINTS_3D, as_words, word
 
 
 def class_records(table: IFSTable) -> np.ndarray:
@@ -18,6 +18,21 @@ def class_records(table: IFSTable) -> np.ndarray:
     classes = np.repeat(np.arange(len(table)), counts)
     records["maps"][classes, np.arange(len(table.maps)) - table.first[classes]] = table.maps
     records["select"] = alias_table(probabilities(records["maps"]), counts)
+    return records
+
+
+def weighted_records(
+    classes: np.ndarray, labels: NDArray[np.int64], weights: NDArray[np.float32], rows: NDArray[np.int64]
+) -> np.ndarray:
+    """Records [B] of labels int64 [B] from :func:`class_records`, their maps multiplied by rows int64 [B] of weights.
+
+    Weights are float32 [R, N], of all parameters of a record's maps.
+    """
+    from fdsl_gpu.cpu_kernels.weighted_maps import fill_weighted
+
+    records = np.empty(labels.size, classes.dtype)
+    of_classes, out, first = as_words(classes), as_words(records), word(classes.dtype, "maps")
+    fill_weighted(of_classes, of_classes.view(np.float32), weights, labels, rows, first, out, out.view(np.float32))
     return records
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.class_tables import IFSTable, exfractaldb_table, load_classes
-from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities
+from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities, weighted_records
 from fdsl_gpu.class_tables.table import EXFRACTALDB, SPACE
 from fdsl_gpu.formulas.base import Formula, content_ids
 from fdsl_gpu.formulas.ifs_weights import repeated_weights, weights_table
@@ -85,9 +85,7 @@ class ExFractalDB(Formula):
         classes = _classes(self.class_table, self.num_classes)
         row, sequence = self._clouds(key, labels, instances)
         row = classes.next_drawable[labels, row]
-        # An eighth of the cost of an index.
-        records = classes.records.take(labels)
-        records["maps"] *= repeated_weights().take(row, axis=0)
+        records = weighted_records(classes.records, labels, repeated_weights(), row)
         records["sequence_low"], records["sequence_high"] = split_id(sequence)
         records["camera"] = self._cameras(key, labels, instances, view)
         records["focal"], records["distance"] = _FOCAL, _DISTANCE

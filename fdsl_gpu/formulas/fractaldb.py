@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.class_tables import IFSTable, fractaldb_table, load_classes, measured_table
-from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities
+from fdsl_gpu.class_tables.class_records import class_records, next_drawable, probabilities, weighted_records
 from fdsl_gpu.class_tables.table import FRACTALDB, PLANE, Weighting
 from fdsl_gpu.formulas.base import MAX_CANVAS, Formula, content_ids
 from fdsl_gpu.formulas.ifs_weights import WEIGHT_STEPS, fractaldb_weights, repeated_weights
@@ -105,9 +105,7 @@ class FractalDB(Formula):
         classes = self._classes()
         row, mirror, pattern = self._choices(key, labels, instances)
         row = classes.next_drawable[labels, row]
-        # An eighth of the cost of an index.
-        records = classes.records.take(labels)
-        records["maps"] *= repeated_weights(self.weight_step).take(row, axis=0)
+        records = weighted_records(classes.records, labels, repeated_weights(self.weight_step), row)
         records["pattern_low"], records["pattern_high"] = split_id(content_ids(labels, pattern))
         records["view"] = view
         records["mirror"] = mirror
@@ -141,17 +139,16 @@ class FractalDB(Formula):
 
     def _choices(self, key: philox.Key, labels: _Int64, instances: _Int64) -> tuple[Any, Any, _Int64]:
         """Weight row, mirror, and the instance whose random pattern is taken, of each instance."""
-        published = instances < self._published()
-        row, flip = instances // (COUNTS * FLIPS), instances % FLIPS
-        if published.all():
-            return row, _MIRRORS[flip], instances - flip
-        most = np.array([self._published() // (COUNTS * FLIPS), FLIPS]) - 1
-        drawn = philox.integers(philox.words(key, philox.INSTANCE, content_ids(labels, instances), 2), 0, most)
-        if not published.any():
-            return drawn[:, 0], _MIRRORS[drawn[:, 1]], instances
-        pattern = np.where(published, instances - flip, instances)
-        row, flip = np.where(published, row, drawn[:, 0]), np.where(published, flip, drawn[:, 1])
-        return row, _MIRRORS[flip], pattern
+        words = philox.words(key, philox.INSTANCE, content_ids(labels, instances), 2)
+        row = philox.integers(words[:, 0], 0, self._published() // (COUNTS * FLIPS) - 1)
+        flip, pattern = philox.integers(words[:, 1], 0, FLIPS - 1), instances
+        published = np.flatnonzero(instances < self._published())
+        if published.size:
+            chosen = instances[published]
+            row[published], flip[published] = chosen // (COUNTS * FLIPS), chosen % FLIPS
+            pattern = instances.copy()
+            pattern[published] -= chosen % FLIPS
+        return row, _MIRRORS.take(flip), pattern
 
     def _published(self) -> int:
         """Pictures of a class in the released dataset."""

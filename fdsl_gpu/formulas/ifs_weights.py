@@ -72,13 +72,10 @@ def fractaldb_weights(step: float) -> NDArray[np.float32]:
 def repeated_weights(step: float | None = None) -> NDArray[np.float32]:
     """The rows of :func:`fractaldb_weights`, or of :func:`weights_table` without a step, once for each map of a record.
 
-    NumPy multiplies records by such rows five times faster than by one that it has to repeat.
-
     Returns:
-        [R, 8, 12 or 6] float32.
+        [R, 8 x 12 or 8 x 6] float32.
     """
-    rows = weights_table() if step is None else fractaldb_weights(step)
-    weights = np.repeat(rows[:, None], MAX_MAPS, axis=1)
+    weights = np.tile(weights_table() if step is None else fractaldb_weights(step), MAX_MAPS)
     weights.flags.writeable = False
     return weights
 

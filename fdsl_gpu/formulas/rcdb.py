@@ -183,10 +183,7 @@ def _class_records(path: str | None, num_classes: int, canvas_size: int) -> np.n
 
 def _start_parameters(words: philox.Uint64) -> dict[str, NDArray[np.float64]]:
     """Radius, oval rates and centre on the native canvas, from five words each [B, 5]."""
-    return {
-        "radius": philox.integers(words[:, 0], 0, 100).astype(np.float64),
-        "oval_x": philox.uniforms(words[:, 1], 1.0, 2.0),
-        "oval_y": philox.uniforms(words[:, 2], 1.0, 2.0),
-        "center_y": centers(words[:, 3], 400),
-        "center_x": centers(words[:, 4], 400),
-    }
+    radius = philox.integers(words[:, 0], 0, 100).astype(np.float64)
+    oval_x, oval_y = philox.uniforms(words[:, 1:3].T, 1.0, 2.0)
+    center_y, center_x = centers(words[:, 3:].T, 400)
+    return {"radius": radius, "oval_x": oval_x, "oval_y": oval_y, "center_x": center_x, "center_y": center_y}
