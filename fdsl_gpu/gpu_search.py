@@ -8,7 +8,6 @@ over. What the GPU accepted is judged by the CPU once more when its weight rows 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ from fdsl_gpu.cpu_kernels import search, search_2d
 from fdsl_gpu.cpu_kernels.candidates import MAX_MAPS
 from fdsl_gpu.cpu_kernels.search_batch import confirm_2d, confirm_3d, draw_candidates
 from fdsl_gpu.formulas.ifs_weights import weights_table
-from fdsl_gpu.render.backend import load_kernels, signed_key
+from fdsl_gpu.render.backend import load_kernels, on_device, signed_key
 
 CLASSES = 1024
 """Classes to search at once."""
@@ -66,8 +65,7 @@ class Candidates:
         if not len(self):
             return
         kernels = load_kernels("search")
-        on_gpu = self.maps.device.type == "cuda"
-        with torch.cuda.device(self.maps.device) if on_gpu else nullcontext():
+        with on_device(self.maps.device):
             getattr(kernels, kernel)[(-(-len(self) // kernels.BLOCK),)](
                 self.maps,
                 self.thresholds,

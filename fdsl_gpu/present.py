@@ -13,7 +13,6 @@ A grey picture stays one plane until an operation tells the channels apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -24,10 +23,18 @@ from torch import Tensor
 from fdsl_gpu import checks, philox
 from fdsl_gpu.noise import EraseMode, erase_table
 from fdsl_gpu.records import MAX_OPERATIONS, PRESENTATION
-from fdsl_gpu.render.backend import Backend, backend_for, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import (
+    Backend,
+    backend_for,
+    check_tensor,
+    checked_backend,
+    load_kernels,
+    on_device,
+    signed_key,
+)
 from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, CoefficientTables, coefficient_tables
-from fdsl_gpu.write_out import Normalize, batch_words, check_tensors, flat_words, normalisation_table
+from fdsl_gpu.write_out import Normalize, WriteOut, batch_words, check_tensors, flat_words, normalisation_table
 
 _WORDS = PRESENTATION.itemsize // 4
 _CPU_CHUNK = 4
@@ -84,7 +91,7 @@ class Presenter:
             checks.choice("planes", planes, (1, 3)),
             checks.choice("channels", channels, (1, 3)),
         )
-        self.dtype = dtype
+        self.dtype = checks.choice("dtype", dtype, WriteOut.DTYPES)
         self.operations = checks.integer("operations", operations, 0, MAX_OPERATIONS)
         self._mode = _MODES[checks.choice("erase_mode", erase_mode, _MODES)]
         self.device = torch.device(device)
@@ -213,8 +220,7 @@ class Presenter:
         t, reals = self._tensors, presentations.view(torch.float32)
         coefficients = t["first"], t["spans"], t["weights"]
         options: dict[str, Any] = {"num_warps": crop.NUM_WARPS, "enable_fp_fusion": False, "PLANES": self.planes}
-        guard = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-        with guard, self._scratch.rows(batch) as (narrowed, pictures, tables):
+        with on_device(self.device), self._scratch.rows(batch) as (narrowed, pictures, tables):
             sizes, count = {"IN": side, "OUT": width}, batch * self.planes
             block, first = crop.first_tiles(side, width)
             crop.first_pass[(count, first)](planes, presentations, *coefficients, narrowed, **sizes, **block, **options)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+"""What resizes pictures; label masks take the nearest pixel."""
 
 PRECISION_BITS = 22
 """Fractional bits of a weight: 32 less 8 for the byte and 2 for what negative weights add."""
@@ -49,7 +50,7 @@ _FILTERS: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], 
 
 @lru_cache(maxsize=1024)
 def coefficients(
-    in_size: int, out_size: int, interpolation: Interpolation = "bilinear"
+    in_size: int, out_size: int, interpolation: Interpolation | Literal["nearest"] = "bilinear"
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Where each output pixel's window begins, and its weights.
 
@@ -59,7 +60,7 @@ def coefficients(
     Args:
         in_size: pixels of the source along one axis, 1 .. MAX_SIZE.
         out_size: pixels of the result along this axis, 1 .. MAX_SIZE.
-        interpolation: "bilinear" or "bicubic".
+        interpolation: "bilinear", "bicubic" or "nearest", which copies bytes.
 
     Returns:
         ``first`` int32 [out] and ``weights`` int32 [out, taps], read-only; first + taps <= in_size. The absolute
@@ -71,10 +72,11 @@ def coefficients(
     for name, size in (("in_size", in_size), ("out_size", out_size)):
         if not 1 <= size <= MAX_SIZE:
             raise ValueError(f"{name}={size}: must be in 1 .. {MAX_SIZE}; choose a smaller canvas or image size")
+    if interpolation == "nearest":
+        return _nearest(in_size, out_size)
     if interpolation not in _FILTERS:
-        raise ValueError(
-            f"interpolation={interpolation!r}: must be one of {get_args(Interpolation)}; choose one of them"
-        )
+        allowed = (*get_args(Interpolation), "nearest")
+        raise ValueError(f"interpolation={interpolation!r}: must be one of {allowed}; choose one of them")
     kernel, radius = _FILTERS[interpolation]
     scale = in_size / out_size
     stretch = max(scale, 1.0)
@@ -101,6 +103,20 @@ def coefficients(
     first32 = first.astype(np.int32)
     first32.flags.writeable = weights.flags.writeable = False
     return first32, weights
+
+
+def _nearest(in_size: int, out_size: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The pixel that lies at each output pixel's centre, with all of the weight.
+
+    Centres are sums of doubles as in Pillow, which decides those that fall between two pixels.
+    """
+    step = in_size / out_size
+    steps = np.full(out_size, step)
+    steps[0] = step * 0.5
+    first = np.minimum(np.add.accumulate(steps).astype(np.int32), in_size - 1)
+    weights = np.full((out_size, 1), 1 << PRECISION_BITS, np.int32)
+    first.flags.writeable = weights.flags.writeable = False
+    return first, weights
 
 
 class CoefficientTables(NamedTuple):

@@ -133,7 +133,7 @@ class Source:
 
     def empty_masks(self, batch_size: int) -> Tensor:
         """Uninitialised masks of a batch, [B, H, W]."""
-        return self._prepare()[0].empty_masks(batch_size, self._mask_dtype)
+        return self._prepare()[0].empty_masks(batch_size)
 
     def batch(
         self,
@@ -253,8 +253,7 @@ class Source:
         ]
         images = views[0] if self.views == 1 else views
         if self.target == "multi_hot":
-            targets = self.formulas[0].targets(renderers[0].key, instances)
-            return images, self._to_device(torch.from_numpy(targets))
+            return images, self._multi_hot(self.formulas[0].classes_shown(renderers[0].key, instances))
         return (images,) if masks is None else (images, masks)
 
     def _image(
@@ -278,12 +277,21 @@ class Source:
             out.index_copy_(0, self._to_device(torch.from_numpy(places)), pictures)
         return out
 
+    def _multi_hot(self, classes: NDArray[np.int64]) -> Tensor:
+        """Targets float32 [B, num_classes] of classes int64 [B, n]: 1 for each of them."""
+        rows, columns = len(classes), self.num_classes
+        places = np.arange(rows)[:, None] * columns + classes
+        targets = torch.zeros(rows * columns, dtype=torch.float32, device=self.device)
+        targets.index_fill_(0, self._to_device(torch.from_numpy(places.reshape(-1))), 1.0)
+        return targets.view(rows, columns)
+
     def _prepare(self) -> list[Renderer]:
         if not self._renderers:
             if self.device.type == "cuda" and self.device.index is None:
                 # Which device "cuda" means is settled by the first drawing, and then stays.
                 self.device = torch.device("cuda", torch.cuda.current_device())
             settings: dict[str, Any] = {"seed": self.seed, "device": self.device, "write_out": self._write_out}
+            settings["mask_dtype"] = self._mask_dtype if self.return_masks else None
             chosen = self.recipe if self.presents else None
             self._renderers = [
                 Renderer(formula, recipe=chosen, vector_canvas=canvas if self.mode == "vector" else None, **settings)

@@ -8,21 +8,20 @@ layout. Each twin, Triton and numba, handles table and batch as words of 1, 2 or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fdsl_gpu import checks
-from fdsl_gpu.render.backend import backend_for, checked_backend, load_kernels
+from fdsl_gpu.render.backend import backend_for, checked_backend, load_kernels, on_device
 from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, Interpolation, coefficients
 
 Normalize: TypeAlias = Literal["imagenet", "half"] | tuple[Sequence[float] | float, Sequence[float] | float] | None
 
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
-_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32}
+_WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _NORMALIZATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5,), (0.5,)),
@@ -56,6 +55,9 @@ class WriteOut:
         >>> write(torch.zeros(8, 1, 512, 512, dtype=torch.uint8), batch)
     """
 
+    DTYPES: ClassVar[tuple[torch.dtype, ...]] = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+    INTERPOLATIONS: ClassVar[tuple[str, ...]] = get_args(Interpolation)
+
     def __init__(
         self,
         canvas_size: int,
@@ -64,7 +66,7 @@ class WriteOut:
         channels: int = 3,
         dtype: torch.dtype = torch.float32,
         normalize: Normalize = "imagenet",
-        interpolation: Interpolation = "bilinear",
+        interpolation: Interpolation | Literal["nearest"] = "bilinear",
         device: torch.device | str = "cpu",
         backend: Literal["numba", "triton"] | None = None,
     ) -> None:
@@ -85,20 +87,22 @@ class WriteOut:
         if self.backend == "numba":
             self._arrays = tuple(tensor.numpy() for tensor in (self._first, self._weights, self._table))
 
-    @staticmethod
+    @classmethod
     def check(
+        cls,
         image_size: int,
         planes: int,
         channels: int,
         dtype: torch.dtype,
         normalize: Normalize,
-        interpolation: Interpolation,
+        interpolation: str,
     ) -> None:
         """Raise ValueError or TypeError for an argument that the constructor would refuse; touches no device."""
         checks.integer("image_size", image_size, 1, MAX_SIZE)
         checks.choice("planes", planes, (1, 3))
         checks.choice("channels", channels, (1, 3))
-        checks.choice("interpolation", interpolation, ("bilinear", "bicubic"))
+        checks.choice("interpolation", interpolation, cls.INTERPOLATIONS)
+        checks.choice("dtype", dtype, cls.DTYPES)
         normalisation_table(dtype, normalize, channels)
 
     @property
@@ -155,7 +159,7 @@ class WriteOut:
         sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else self._weights.shape[0]}
         options: dict[str, Any] = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": False}
         packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
-        with torch.cuda.device_of(planes), self._scratch.rows(batch) as narrowed:
+        with on_device(planes.device), self._scratch.rows(batch) as narrowed:
             source = planes
             if narrowed:
                 (source,) = narrowed
@@ -242,24 +246,23 @@ def normalisation_table(dtype: torch.dtype, normalize: Normalize, channels: int)
     in float32, rounded to ``dtype`` at the end.
 
     Args:
-        dtype: torch.float32, float16, bfloat16 or uint8.
+        dtype: torch.float32, float16, bfloat16, uint8 or int64.
         normalize: "imagenet"; "half" (mean and std 0.5, images in [-1, 1]); (mean, std), each one number, or one a
-            channel; None for no normalisation, which is all that uint8 allows. For one channel the averages of three
+            channel; None for no normalisation, which is all that integers allow. For one channel the averages of three
             numbers are taken, as timm's loader does (``timm.data.loader.adapt_to_chs``).
         channels: 1 or 3.
 
     Raises:
         ValueError, TypeError: an argument is not allowed.
     """
-    checks.choice("dtype", dtype, _DTYPES)
     byte = torch.arange(256, dtype=torch.uint8, device="cpu").expand(channels, 256)
-    if dtype == torch.uint8:
+    if not dtype.is_floating_point:
         if normalize is not None:
             raise ValueError(
-                f"normalize: received {normalize!r} with dtype torch.uint8; allowed: None. Pass normalize=None, or a "
+                f"normalize: received {normalize!r} with dtype {dtype}; allowed: None. Pass normalize=None, or a "
                 "float dtype."
             )
-        return byte.contiguous()
+        return byte.to(dtype).contiguous()
     table = byte.float().div(255)
     if normalize is not None:
         mean, std = mean_std(normalize, channels)

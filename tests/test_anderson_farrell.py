@@ -270,11 +270,12 @@ def test_items_come_from_a_sliding_pool_and_keep_their_geometry() -> None:
 
 
 def test_targets_are_the_classes_shown() -> None:
-    formula, instances = AndersonFarrellMulti(num_classes=30), np.arange(300)
-    targets = formula.targets(KEY, instances)
+    dataset = FDSLDataset("anderson-farrell-multi-1k", num_classes=30, image_size=8, device="cpu", points=100)
+    formula, instances = dataset.source.formulas[0], np.arange(300)
+    targets = dataset.render(instances)[1].numpy()
     assert targets.shape == (300, 30)
     assert targets.dtype == np.float32
-    scenes = formula.draw(KEY, 0 * instances, instances)
+    scenes = formula.draw(philox.dataset_key(0, formula.NUMBER), 0 * instances, instances)
     maps = np.stack([formula._classes().fractals["maps"][label] for label in range(30)])
     for i in range(300):
         shown = scenes["fractals"][i, : scenes["num_fractals"][i]]["maps"]

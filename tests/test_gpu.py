@@ -76,7 +76,7 @@ def test_gpu_scenes_and_targets_equal_the_cpus(name: str, options: dict[str, Any
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16, torch.float32], ids=str)
 def test_gpu_augments_as_the_cpu_does(name: str, augment: str, dtype: torch.dtype) -> None:
     streams = [FDSLDataset(name, 96, 224, device, dtype=dtype, augment=augment) for device in ("cpu", "cuda")]
-    for (cpu_images, _), (gpu_images, _), _ in zip(*streams, range(2), strict=False):
+    for (cpu_images, _), (gpu_images, _), _ in zip(*streams, range(4), strict=False):
         assert torch.equal(cpu_images.view(torch.uint8), gpu_images.cpu().view(torch.uint8))
 
 
@@ -93,7 +93,7 @@ def test_gpu_draws_in_vector_mode_as_the_cpu_does(name: str) -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
 def test_gpu_stream_equals_cpu_stream(name: str, dtype: torch.dtype, layout: torch.memory_format) -> None:
     streams = [FDSLDataset(name, 96, 224, device, dtype=dtype, memory_format=layout) for device in ("cpu", "cuda")]
-    for (cpu_images, cpu_labels), (gpu_images, gpu_labels), _ in zip(*streams, range(3), strict=False):
+    for (cpu_images, cpu_labels), (gpu_images, gpu_labels), _ in zip(*streams, range(4), strict=False):
         assert gpu_images.device.type == "cuda"
         assert gpu_images.is_contiguous(memory_format=layout)
         assert torch.equal(cpu_labels, gpu_labels.cpu())
@@ -107,8 +107,10 @@ def test_gpu_stream_never_waits_for_the_device(name: str, options: dict[str, Any
         pytest.skip("pictures with masks are not augmented")
     stream = iter(FDSLDataset(name, 64, device="cuda", dtype=torch.bfloat16, augment=augment, **options))
     next(stream)
+    # The second of a kind is recorded, from then on they are replayed.
     with refusing_to_wait():
-        next(stream)
+        for _ in range(3):
+            next(stream)
 
 
 @pytest.mark.parametrize("name", ["rcdb-1k", "exfractaldb-1k"])
@@ -116,7 +118,8 @@ def test_gpu_loader_never_waits_for_the_device(name: str) -> None:
     batches = iter(FDSLLoader(FDSLDataset(name, 64, device="cuda", augment="fdsl", return_ids=True)))
     next(batches)
     with refusing_to_wait():
-        next(batches)
+        for _ in range(3):
+            next(batches)
 
 
 @pytest.mark.parametrize(("name", "options"), [*FORMULAS, *SCENES], ids=named)
@@ -128,7 +131,7 @@ def test_gpu_kernels_of_a_batch_replay_as_a_cuda_graph(name: str, options: dict[
     renderer = source._prepare()[0]
     first, second = (_words_on_device(source, np.arange(64) + start) for start in (0, 64))
     out = renderer.empty(64)
-    masks = renderer.empty_masks(64, torch.int64) if source.return_masks else None
+    masks = renderer.empty_masks(64) if source.return_masks else None
     # Drawn plainly first: compiling, loading and taking scratch memory cannot be captured.
     _draw(renderer, second, out, masks)
     expected = [tensor.clone() for tensor in (out, masks) if tensor is not None]
@@ -161,7 +164,19 @@ def _draw(
         lane(Work(renderer.key, *words, out, masks), slice(start, start + lane.chunk))
 
 
+@pytest.mark.parametrize(("name", "options"), [*FORMULAS, *SCENES], ids=named)
+def test_gpu_replays_draw_what_launches_draw(name: str, options: dict[str, Any]) -> None:
+    replaying, launching = (FDSLDataset(name, 48, device="cuda", dtype=torch.uint8, **options) for _ in range(2))
+    stream = iter(replaying)
+    for number in range(5):
+        # Drawn by a renderer that draws batches of two sizes in turn, and so replays none.
+        expected = launching.draw(np.arange(48) + 48 * number)
+        launching.draw(np.arange(3))
+        for received, drawn in zip(next(stream), expected, strict=True):
+            assert torch.equal(received, drawn)
+
+
 def test_gpu_loader_delivers_the_stream() -> None:
     dataset = FDSLDataset("exfractaldb-1k", 32, device="cuda")
-    for (images, _), (expected, _), _ in zip(FDSLLoader(dataset), dataset, range(3), strict=False):
+    for (images, _), (expected, _), _ in zip(FDSLLoader(dataset), dataset, range(5), strict=False):
         assert torch.equal(images, expected)

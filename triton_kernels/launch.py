@@ -10,6 +10,8 @@ import triton
 from triton import knobs
 from triton.runtime import JITFunction, driver
 
+from triton_kernels.replay import record
+
 # Triton makes a kernel ready in several steps, between which another thread would launch it half made.
 _FIRST_LAUNCH = threading.Lock()
 
@@ -36,13 +38,17 @@ class Kernel(JITFunction):
         if ready is None:
             with _FIRST_LAUNCH:
                 compiled = super().run(*arguments, grid=grid, warmup=warmup, **options)
-            if not warmup:
-                # What is passed by name is in the key, so it is the same next time.
-                self._ready[key] = compiled, tuple(options[name] for name in self.arg_names[len(arguments) :])
-            return compiled
-        compiled, constants = ready
-        stream = driver.active.get_current_stream(device)
-        compiled[(*grid, 1, 1)[:3]](*arguments, *constants, stream=stream)
+            if warmup:
+                return compiled
+            # What is passed by name is in the key, so it is the same next time.
+            constants = tuple(options[name] for name in self.arg_names[len(arguments) :])
+            self._ready[key] = compiled, constants
+        else:
+            compiled, constants = ready
+        launch = compiled[(*grid, 1, 1)[:3]]
+        if ready is not None:
+            launch(*arguments, *constants, stream=driver.active.get_current_stream(device))
+        record(launch, *arguments, *constants)
         return compiled
 
     def forget(self) -> None:

@@ -7,7 +7,8 @@ alone reads the planes. A pass is Pillow's (``src/libImaging/Resample.c``), in i
     out[o] = clip((2**21 + sum_t weights[t, o] * in[first[o] + t]) >> 22, 0, 255)
 
 One channel of three planes is ITU-R 601-2 luma, as Pillow's ``convert("L")``; three channels of one plane repeat it.
-Table and batch are words of the size of the batch's dtype; 8-bit batches take the bytes without a table.
+Table and batch are words of the size of the batch's dtype; 8-bit batches take the bytes without a table. Label masks
+are resized with one tap, which copies the nearest pixel.
 
 The CPU twin is ``fdsl_gpu/cpu_kernels/write_out.py``.
 """
@@ -162,6 +163,7 @@ SIGNATURES = {
     "write/float32_channels_last": _write("*i32", 1, 3, packed=True),
     "write/float16_color": _write("*i16", 3, 3),
     "write/uint8_luma": _write("*u8", 3, 1),
+    "write/int64_mask": _write("*i64", 1, 1, TAPS=1),
     "write/float32_no_resize": _write("*i32", 1, 3, IN=224, TAPS=0),
 }
 """Argument types and constants of each kernel at 512 -> 224 pixels, for compiling offline."""

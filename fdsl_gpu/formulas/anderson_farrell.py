@@ -187,14 +187,12 @@ class AndersonFarrellMulti(_Fractals):
         )
         return scenes
 
-    def targets(self, key: philox.Key, instances: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Multi-hot targets float32 [B, num_classes] of instances int64 [B]: the classes of all views."""
+    def classes_shown(self, key: philox.Key, instances: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Classes int64 [B, 5] of the fractals of instances int64 [B], in all views; places that none has repeat."""
         counts, items = _items(key, instances)
-        pictures, places = np.nonzero(np.arange(MAX_FRACTALS) < counts[:, None])
-        words = philox.words(key, philox.INSTANCE, items[pictures, places], 1)
-        targets = np.zeros((instances.size, self.num_classes), np.float32)
-        targets[pictures, philox.integers(words[:, 0], 0, self.num_classes - 1)] = 1.0
-        return targets
+        words = _item_words(key, items)[:MAX_FRACTALS]
+        shown = philox.integers(words, 0, self.num_classes - 1)
+        return np.where(np.arange(MAX_FRACTALS)[:, None] < counts, shown, shown[0]).T
 
     def drawing(self) -> dict[str, Any]:
         """Keywords of ``render.fractal_scenes.FractalScenes``."""

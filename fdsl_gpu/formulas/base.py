@@ -70,8 +70,8 @@ class Formula:
         """Records ([B] of ``RECORD``) of labels and instances, both int64 [B], in one of their views."""
         raise NotImplementedError
 
-    def targets(self, key: Key, instances: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Multi-hot targets float32 [B, num_classes] of instances int64 [B]; for ``TARGET`` "multi_hot"."""
+    def classes_shown(self, key: Key, instances: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Classes int64 [B, n], some of them perhaps twice, of instances int64 [B]; for ``TARGET`` "multi_hot"."""
         raise NotImplementedError
 
     def drawing(self) -> dict[str, Any]:

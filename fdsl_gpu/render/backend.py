@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ def checked_backend(backend: Backend, device: torch.device) -> Backend:
     if chosen == "numba" and device.type != "cpu":
         raise ValueError(f"backend: received 'numba' for device {str(device)!r}; allowed there: 'triton'.")
     return chosen
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
+    """Triton launches on the current device, which need not be the one of the tensors: here it is."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def signed_key(key: tuple[int, int]) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import CONTOURS, CONTOURS_A_SCENE
-from fdsl_gpu.render.backend import Backend, check_tensor, load_kernels
+from fdsl_gpu.render.backend import Backend, check_tensor, load_kernels, on_device
 from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 from fdsl_gpu.render.contours import PIXEL_BLOCK, SIDE_BLOCK
 from fdsl_gpu.render.scratch import Scratch
@@ -120,7 +120,7 @@ class ContourScenes:
         sizes = self._stage.rows, self._stage.columns
         pixels = side * side
         vertices = self._vertices.rows(len(contours))
-        with self._stage.guard(), vertices as (words, greys, corners), self._canvas.rows(batch) as (canvas,):
+        with on_device(self.device), vertices as (words, greys, corners), self._canvas.rows(batch) as (canvas,):
             self._stage.fill(contours, key, words, greys)
             kernels.raster[len(contours), self._stage.rows](
                 contours,

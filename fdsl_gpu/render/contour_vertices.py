@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, records, tables
-from fdsl_gpu.render.backend import Backend, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, checked_backend, load_kernels, on_device, signed_key
 
 # Rows of vertices are padded to what the CPU twin takes at once; lines come in pairs, as one random block serves two.
 _VERTEX_MULTIPLE, _LINE_MULTIPLE = 16, 2
@@ -81,7 +80,7 @@ class ContourVertices:
         if self.backend == "numba":
             self.kernels.vertices(as_contours(contours), *self._tables, words.numpy(), greys.numpy(), *key, *streams)
             return
-        with self.guard():
+        with on_device(self.device):
             self.kernels.vertices[contours.shape[0], -(-self.columns // _VERTEX_BLOCK)](
                 contours,
                 contours.view(torch.float32),
@@ -96,10 +95,6 @@ class ContourVertices:
                 num_warps=_VERTEX_BLOCK // 32,
                 enable_fp_fusion=False,
             )
-
-    def guard(self) -> AbstractContextManager[Any]:
-        """Triton launches on the current device, which need not be the one of the tensors."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
 
 
 def as_contours(words: Tensor) -> np.ndarray:

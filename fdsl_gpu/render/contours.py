@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fdsl_gpu import checks, philox, records
-from fdsl_gpu.render.backend import Backend, check_tensor
+from fdsl_gpu.render.backend import Backend, check_tensor, on_device
 from fdsl_gpu.render.contour_vertices import ContourVertices, as_contours
 from fdsl_gpu.render.scratch import Scratch
 
@@ -104,7 +104,7 @@ class Contours:
             )
             return
         batch, pixels = records.shape[0], planes.numel()
-        with self.stage.guard(), self._canvas.rows(batch) as (canvas,):
+        with on_device(self.device), self._canvas.rows(batch) as (canvas,):
             self.stage.kernels.raster[batch, self.stage.rows](
                 records,
                 words,

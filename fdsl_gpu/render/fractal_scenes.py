@@ -6,7 +6,6 @@ twins are the files of those names in ``fdsl_gpu/cpu_kernels``.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import BACKGROUND_LEVELS, FRACTAL_SCENE, MAX_FRACTALS
-from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, on_device, signed_key
 from fdsl_gpu.render.scratch import Scratch, Shapes
 
 MAX_POINTS = 1_000_000
@@ -107,7 +106,7 @@ class FractalScenes:
             streams = (philox.CHAIN, philox.BACKGROUND)
             self._kernels.draw_scenes(rows, fractals, planes.numpy(), *key, *streams, self.points, self.fractal_size)
             return
-        with self._guard(), self._scratch.rows(batch) as (hits, counts, peaks, heights, scenes):
+        with on_device(self.device), self._scratch.rows(batch) as (hits, counts, peaks, heights, scenes):
             self._count(records, signed_key(key), hits[:batch], counts, peaks)
             if self.planes == 3:
                 self._fill_heights(records, signed_key(key), heights)
@@ -116,7 +115,7 @@ class FractalScenes:
     def _count(self, records: Tensor, key: tuple[int, int], hits: Tensor, counts: Tensor, peaks: Tensor) -> None:
         """Hits of all fractals, summed over patches, and their maxima."""
         density, programs = self._density, len(hits) * self.max_fractals
-        hits.zero_()
+        load_kernels("replay").clear(hits)
         sizes = {"SIZE": self.fractal_size, "MAX_FRACTALS": self.max_fractals}
         density.count_points[(programs,)](
             records,
@@ -183,7 +182,3 @@ class FractalScenes:
             "heights": ((pitch, pitch), torch.float32),
             "scenes": ((self.canvas_size, self.canvas_size), torch.int32),
         }
-
-    def _guard(self) -> AbstractContextManager[Any]:
-        """Triton launches on the current device, which need not be the one of the tensors."""
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()

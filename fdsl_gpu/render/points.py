@@ -5,7 +5,6 @@ The law of the drawing stands in ``triton_kernels/ifs.py``; the CPU twin is ``fd
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_3D
-from fdsl_gpu.render.backend import check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import check_tensor, checked_backend, load_kernels, on_device, signed_key
 
 VALUE = 255
 """Grey of a point."""
@@ -96,8 +95,8 @@ class Points3D:
     def _draw_triton(self, records: Tensor, key: philox.Key, planes: Tensor) -> None:
         ifs = load_kernels("ifs")
         k0, k1 = signed_key(key)
-        with torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext():
-            planes.zero_()
+        with on_device(self.device):
+            load_kernels("replay").clear(planes)
             ifs.draw_3d[(records.shape[0],)](
                 records,
                 records.view(torch.float32),

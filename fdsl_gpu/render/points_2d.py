@@ -5,7 +5,6 @@ The law of the drawing stands in ``triton_kernels/ifs_2d.py``; the CPU twin is `
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from fdsl_gpu import checks, philox
 from fdsl_gpu.records import POINTS_2D
-from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, signed_key
+from fdsl_gpu.render.backend import Backend, check_tensor, checked_backend, load_kernels, on_device, signed_key
 from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.tables import chain_halves
 
@@ -142,10 +141,9 @@ class Points2D:
 
     def _draw_triton(self, records: Tensor, key: tuple[int, int], planes: Tensor) -> None:
         kernels, side, batch = self._kernels, self.canvas_size, records.shape[0]
-        guard = torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
-        with guard, self._marks.rows(batch) as (kept,):
+        with on_device(self.device), self._marks.rows(batch) as (kept,):
             marks = kept[:batch]
-            marks.zero_()
+            load_kernels("replay").clear(marks)
             kernels.plot_2d[batch, kernels.LANES // kernels.LANE_BLOCK](
                 records,
                 records.view(torch.float32),
