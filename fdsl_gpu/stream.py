@@ -122,13 +122,13 @@ class Order:
 
     def locate(self, positions: Int64) -> tuple[Int64, Int64]:
         """(labels, instances), both int64 [B], of positions int64 [B]."""
-        size = self.num_classes * (self.instances_per_class or 1)
-        place = permute(positions % size, positions // size, size, self.key)
-        labels = place % self.num_classes
         base = VALIDATION if self.validation else 0
         if self.instances_per_class is None:
-            return labels, positions + (base or ENDLESS_TRAIN)
-        return labels, place // self.num_classes + base
+            return permute(positions, self.num_classes, self.key), positions + (base or ENDLESS_TRAIN)
+        instances, labels = np.divmod(
+            permute(positions, self.num_classes * self.instances_per_class, self.key), self.num_classes
+        )
+        return labels, instances + base
 
 
 def repeated(positions: Int64, repeats: int, distance: int) -> Int64:
@@ -180,15 +180,14 @@ class MixedOrder:
         return np.searchsorted(bounds, words, side="right")
 
 
-def permute(index: Int64, epoch: Int64, size: int, key: Key) -> Int64:
-    """A keyed permutation of [0, size) for each epoch, evaluated at ``index``.
+def permute(positions: Int64, size: int, key: Key) -> Int64:
+    """Keyed permutations of [0, size), one after another without end, at some positions of that line.
 
     A Feistel network on Z_a x Z_b with a = ceil(sqrt(size)) and b = ceil(size / a), so that fewer than one place in
     sqrt(size) lies outside and the cost is O(1) for any size.
 
     Args:
-        index: int64 [B] in [0, size).
-        epoch: int64 [B], which permutation.
+        positions: int64 [B]; position p is place p % size of permutation p // size.
         size: 1 .. 2**60.
         key: two 32-bit words.
 
@@ -198,6 +197,6 @@ def permute(index: Int64, epoch: Int64, size: int, key: Key) -> Int64:
     from fdsl_gpu.cpu_kernels import permutation
 
     a = math.isqrt(size - 1) + 1
-    out = np.empty(index.size, np.int64)
-    permutation.permute(index, epoch, size, a, -(-size // a), np.uint64(key[0] << 32 | key[1]), out)
+    out = np.empty(positions.size, np.int64)
+    permutation.permute(positions, size, a, -(-size // a), np.uint64(key[0] << 32 | key[1]), out)
     return out

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import fdsl_gpu
+from fdsl_gpu import philox
+from fdsl_gpu.cpu_kernels.camera import ring_cameras, uniform_cameras
 from fdsl_gpu.formulas import exfractaldb, rcdb
 from fdsl_gpu.formulas.base import MAX_CLASSES
 from fdsl_gpu.philox import dataset_key
@@ -70,7 +72,8 @@ def test_every_length_of_contours_scales_with_the_canvas(name: str) -> None:
 
 
 def test_uniform_cameras_are_rotations_uniform_on_the_sphere() -> None:
-    cameras = exfractaldb._uniform_cameras(KEY, np.arange(20_000))
+    cameras = np.empty((20_000, 3, 3))
+    uniform_cameras(*KEY, philox.VIEW, 0, np.arange(20_000, dtype=np.uint64), cameras)
     right, up, depth = np.moveaxis(cameras, 1, 0)
     identity = np.einsum("bij,bkj->bik", cameras, cameras)
     assert np.abs(identity - np.eye(3)).max() < 1e-12
@@ -84,7 +87,8 @@ def test_uniform_cameras_are_rotations_uniform_on_the_sphere() -> None:
 
 
 def test_ring_cameras_stand_thirty_degrees_apart() -> None:
-    cameras = exfractaldb._ring_cameras(np.arange(12), np.full(12, 2**31, np.uint64))
+    cameras = np.empty((12, 3, 3))
+    ring_cameras(np.arange(12), np.full(12, 2**31, np.uint64), 12, 3.141592653589793 / 360, cameras)
     angle = 2 * np.pi * np.arange(12) / 12 + np.pi / 6
     zero, one = np.zeros(12), np.ones(12)
     expected = [(np.sin(angle), zero, np.cos(angle)), (zero, one, zero), (np.cos(angle), zero, -np.sin(angle))]

@@ -1,4 +1,4 @@
-"""Cameras that look at 3-D fractals: float64 [B, 3, 3] with rows right, up and depth.
+"""Cameras that look at 3-D fractals: floats [B, 3, 3] with rows right, up and depth.
 
 In numba because every image of every batch has one. All is + - x /, square roots and the series of ``fdsl_gpu.tables``.
 """

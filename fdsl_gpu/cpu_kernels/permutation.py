@@ -40,16 +40,17 @@ def _feistel(value, tweak, a, b):
 
 
 @kernel
-def permute(index, epoch, size, a, b, key, out):
-    """Permute each ``index`` (int64 [B], in [0, size)) by the permutation of its ``epoch`` (int64 [B]) into ``out``.
+def permute(positions, size, a, b, key, out):
+    """Of each position p (int64 [B]), what permutation p // size has at p % size, into ``out``.
 
     ``a * b >= size``, both below 2**32. A value outside [0, size) walks on until it is inside, which keeps it a
     bijection (cycle walking).
     """
     a, b, size = np.uint64(a), np.uint64(b), np.uint64(size)
-    for i in range(index.size):
-        tweak = (np.uint64(epoch[i]) + np.uint64(1)) * _WEYL + np.uint64(key)
-        value = np.uint64(index[i])
+    for i in range(positions.size):
+        epoch = np.uint64(positions[i]) // size
+        tweak = (epoch + np.uint64(1)) * _WEYL + np.uint64(key)
+        value = np.uint64(positions[i]) - epoch * size
         outside = True
         while outside:
             value = _feistel(value, tweak, a, b)

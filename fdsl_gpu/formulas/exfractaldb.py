@@ -83,12 +83,12 @@ class ExFractalDB(Formula):
     ) -> np.ndarray:
         """Records ([B] of ``POINTS_3D``) of labels and instances, both int64 [B]."""
         classes = _classes(self.class_table, self.num_classes)
-        row, sequence = self._clouds(key, labels, instances)
+        ids = content_ids(labels, instances)
+        row, sequence = self._clouds(key, ids, labels, instances)
         row = classes.next_drawable[labels, row]
         records = weighted_records(classes.records, labels, repeated_weights(), row)
         records["sequence_low"], records["sequence_high"] = split_id(sequence)
-        records["camera"] = self._cameras(key, labels, instances, view)
-        records["focal"], records["distance"] = _FOCAL, _DISTANCE
+        self._fill_cameras(key, ids, instances, view, records["camera"])
         return records
 
     def drawing(self) -> dict[str, Any]:
@@ -109,10 +109,9 @@ class ExFractalDB(Formula):
         return identity
 
     def _clouds(
-        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]
+        self, key: philox.Key, ids: NDArray[np.int64], labels: NDArray[np.int64], instances: NDArray[np.int64]
     ) -> tuple[Any, NDArray[np.int64]]:
-        """Weight row of each instance, and the id of its random sequence."""
-        ids = content_ids(labels, instances)
+        """Weight row of each picture, and the id of its random sequence."""
         row = philox.integers(philox.words(key, philox.INSTANCE, ids, 1)[:, 0], 0, len(weights_table()) - 1)
         if self.viewpoint == "uniform":
             return row, ids
@@ -120,18 +119,25 @@ class ExFractalDB(Formula):
         row = np.where(published, instances // RING_VIEWS, row)
         return row, np.where(published, content_ids(labels, row), ids)
 
-    def _cameras(
-        self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64], view: int
-    ) -> NDArray[np.float64]:
-        """Cameras [B, 3, 3]."""
-        ids = content_ids(labels, instances)
+    def _fill_cameras(
+        self,
+        key: philox.Key,
+        ids: NDArray[np.int64],
+        instances: NDArray[np.int64],
+        view: int,
+        cameras: NDArray[np.float32],
+    ) -> None:
+        """Fill cameras [B, 3, 3]: uniform on SO(3), or on the ring at 30 (place + 1) degrees, give or take pi."""
+        from fdsl_gpu.cpu_kernels.camera import ring_cameras, uniform_cameras
+
         if self.viewpoint == "uniform":
-            return _uniform_cameras(key, ids, view)
+            uniform_cameras(*key, philox.VIEW, view, ids.view(np.uint64), cameras)
+            return
         words = philox.words(key, philox.VIEW, ids, 2, lane=view)
         place = philox.integers(words[:, 1], 0, RING_VIEWS - 1)
         if view == 0:
             place = np.where(instances < self._published(), instances % RING_VIEWS, place)
-        return _ring_cameras(place, words[:, 0])
+        ring_cameras(place, words[:, 0], RING_VIEWS, 3.141592653589793 / 360, cameras)
 
     def _published(self) -> int:
         """Pictures of a class in the released dataset, in order of their numbers on the ring."""
@@ -141,29 +147,13 @@ class ExFractalDB(Formula):
 @dataclass(frozen=True)
 class _Classes:
     table: IFSTable
-    records: np.ndarray  # [C] of POINTS_3D: number of maps, selection table, unweighted maps
+    records: np.ndarray  # [C] of POINTS_3D: number of maps, selection table, unweighted maps, lens
     next_drawable: NDArray[np.int64]  # [C, 145] the row itself, or the next drawable one
 
 
 @lru_cache(maxsize=16)
 def _classes(path: str | None, num_classes: int) -> _Classes:
     table = exfractaldb_table(num_classes) if path is None else load_classes(path, SPACE, num_classes)
-    return _Classes(table, class_records(table), next_drawable(table.drawable))
-
-
-def _uniform_cameras(key: philox.Key, ids: NDArray[np.int64], view: int = 0) -> NDArray[np.float64]:
-    """Cameras [B, 3, 3] under rotations uniform on SO(3)."""
-    from fdsl_gpu.cpu_kernels.camera import uniform_cameras
-
-    cameras = np.empty((len(ids), 3, 3))
-    uniform_cameras(*key, philox.VIEW, view, ids.astype(np.uint64), cameras)
-    return cameras
-
-
-def _ring_cameras(place: NDArray[np.int64], jitter: philox.Uint64) -> NDArray[np.float64]:
-    """Cameras [B, 3, 3] on the horizontal ring: angle 30 (place + 1) degrees, jitter uniform in +-pi degrees."""
-    from fdsl_gpu.cpu_kernels.camera import ring_cameras
-
-    cameras = np.empty((len(place), 3, 3))
-    ring_cameras(place, jitter, RING_VIEWS, 3.141592653589793 / 360, cameras)
-    return cameras
+    records = class_records(table)
+    records["focal"], records["distance"] = _FOCAL, _DISTANCE
+    return _Classes(table, records, next_drawable(table.drawable))

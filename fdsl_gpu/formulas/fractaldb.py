@@ -107,8 +107,7 @@ class FractalDB(Formula):
         row = classes.next_drawable[labels, row]
         records = weighted_records(classes.records, labels, repeated_weights(self.weight_step), row)
         records["pattern_low"], records["pattern_high"] = split_id(content_ids(labels, pattern))
-        records["view"] = view
-        records["mirror"] = mirror
+        records["view"], records["mirror"] = view, mirror
         place = labels * classes.next_drawable.shape[1] + row
         records["low"] = classes.low.take(place, axis=0)
         records["scale"] = (self.canvas_size - 2 * PADDING) * classes.per_span.take(place, axis=0)

@@ -78,7 +78,9 @@ class OFDB3D(ExFractalDB):
         super().__post_init__()
         checks.choice("weight_row", self.weight_row, ("published", "identity"))
 
-    def _clouds(self, key: philox.Key, labels: NDArray[np.int64], instances: NDArray[np.int64]) -> Any:
+    def _clouds(
+        self, key: philox.Key, ids: NDArray[np.int64], labels: NDArray[np.int64], instances: NDArray[np.int64]
+    ) -> Any:
         return 0 if self.weight_row == "published" else IDENTITY_ROW, content_ids(labels, np.zeros_like(labels))
 
     def _published(self) -> int:
