@@ -34,7 +34,7 @@ from fdsl_gpu.render.backend import (
 )
 from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, CoefficientTables, coefficient_tables
-from fdsl_gpu.write_out import Normalize, WriteOut, batch_words, check_tensors, flat_words, normalisation_table
+from fdsl_gpu.write_out import Normalize, WriteOut, batch_words, check_tensors, flat_words, normalisation_table, rows
 
 _WORDS = PRESENTATION.itemsize // 4
 _CPU_CHUNK = 4
@@ -132,7 +132,9 @@ class Presenter:
             shape, dtype=self.dtype, device=self.device, memory_format=memory_format, pin_memory=pin_memory
         )
 
-    def __call__(self, planes: Tensor, presentations: Tensor, key: philox.Key, out: Tensor) -> None:
+    def __call__(
+        self, planes: Tensor, presentations: Tensor, key: philox.Key, out: Tensor, places: Tensor | None = None
+    ) -> None:
         """Fill a batch; queued on the current stream on a GPU, with a fixed number of launches.
 
         Args:
@@ -141,19 +143,20 @@ class Presenter:
                 lie inside, and numbers of planes are right, is the maker's duty; checking would wait for the device.
             key: of the dataset, from ``philox.dataset_key``; decides the noise of erased pixels.
             out: dtype [B, C, H, W], any strides without overlap; contiguous and channels_last are fast.
+            places: as of ``WriteOut``.
 
         Raises:
             ValueError: a shape, dtype, device or layout that does not fit.
         """
         side, width = self.canvas_size, self.image_size
-        check_tensors(planes, out, (self.planes, side, side), (self.channels, width, width), self)
+        check_tensors(planes, out, places, (self.planes, side, side), (self.channels, width, width), self)
         check_tensor("presentations", presentations, (planes.shape[0], _WORDS), torch.int32, self.device)
         if not planes.shape[0]:
             return
         if self.backend == "numba":
-            self._run_numba(planes, presentations, key, batch_words(out))
+            self._run_numba(planes, presentations, key, batch_words(out), places)
         else:
-            self._run_triton(planes, presentations, key, batch_words(out))
+            self._run_triton(planes, presentations, key, batch_words(out), places)
 
     def _scratch_numba(self, tables: CoefficientTables, table: np.ndarray, noise: np.ndarray) -> dict[str, Any]:
         """Tables and scratch memory of the kernels."""
@@ -173,21 +176,23 @@ class Presenter:
             "noise": noise,
         }
 
-    def _run_numba(self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor) -> None:
+    def _run_numba(
+        self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor, places: Tensor | None
+    ) -> None:
         from fdsl_gpu.cpu_kernels import augment, crop, erase
 
         a = self._arrays
-        flat, strides = flat_words(words), words.stride()
+        flat, strides, targets = flat_words(words), words.stride(), rows(len(planes), places)
         images, records = planes.numpy(), presentations.numpy()
         pictures, tables, results = a["pictures"], a["tables"], a["results"]
         pixels = pictures.reshape(*pictures.shape[:3], -1)
         for start in range(0, len(images), _CPU_CHUNK):
             part = slice(start, start + _CPU_CHUNK)
-            rows = records[part]
-            crop.crop(images[part], rows, a["coefficients"], a["memory"], pictures)
+            chosen = records[part]
+            crop.crop(images[part], chosen, a["coefficients"], a["memory"], pictures)
             augment.augment(
-                rows,
-                rows.view(np.float32),
+                chosen,
+                chosen.view(np.float32),
                 self.operations,
                 self.planes,
                 a["fill"],
@@ -198,7 +203,7 @@ class Presenter:
                 results,
             )
             erase.write(
-                rows,
+                chosen,
                 pictures,
                 tables,
                 results,
@@ -208,12 +213,14 @@ class Presenter:
                 philox.ERASE,
                 *key,
                 flat,
-                start * strides[0],
+                targets[part],
                 strides,
                 self.channels,
             )
 
-    def _run_triton(self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor) -> None:
+    def _run_triton(
+        self, planes: Tensor, presentations: Tensor, key: philox.Key, words: Tensor, places: Tensor | None
+    ) -> None:
         crop, augment, erase = (load_kernels(name) for name in ("crop", "augment", "erase"))
         tiles = load_kernels("write_out").tiles
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
@@ -252,6 +259,7 @@ class Presenter:
                 tables,
                 t["table"],
                 t["noise"],
+                presentations if places is None else places,
                 words,
                 *words.stride(),
                 self.operations,
@@ -261,6 +269,7 @@ class Presenter:
                 CHANNELS=self.channels,
                 TABLE=self.dtype != torch.uint8,
                 PACKED=packed,
+                PLACED=places is not None,
                 MODE=self._mode,
                 STREAM=philox.ERASE,
                 **block,

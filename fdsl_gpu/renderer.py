@@ -61,23 +61,28 @@ class Work:
     key: philox.Key
     records: Tensor  # int32 [B, W]
     presentations: Tensor | None  # int32 [B, 76]
-    out: Tensor  # [B, C, H, W]
+    out: Tensor  # [B, C, H, W], or more rows
     masks: Tensor | None  # [B, H, W]
+    places: Tensor | None = None  # int32 [B], rows of out to draw into; None for all in order
 
     def staged(self) -> Tensor:
         """All words, int32 [N], where a GPU can fetch them."""
-        # Presentations first: their rows are multiples of 16 bytes, where kernels expect tensors to begin.
-        words = [self.records] if self.presentations is None else [self.presentations, self.records]
+        words = self._words()
         staged = pinned(sum(rows.numel() for rows in words))
         return torch.cat([rows.view(-1) for rows in words], out=staged)
 
     def over(self, words: Tensor) -> Work:
         """The same with its words in what was made of :meth:`staged`."""
-        records = words[-self.records.numel() :].view(self.records.shape)
-        presentations = self.presentations
-        if presentations is not None:
-            presentations = words[: presentations.numel()].view(presentations.shape)
-        return Work(self.key, records, presentations, self.out, self.masks)
+        mine = self._words()
+        parts = words.split([rows.numel() for rows in mine])
+        there = iter([part.view(rows.shape) for part, rows in zip(parts, mine, strict=True)])
+        presentations = None if self.presentations is None else next(there)
+        records, places = next(there), None if self.places is None else next(there)
+        return Work(self.key, records, presentations, self.out, self.masks, places)
+
+    def _words(self) -> list[Tensor]:
+        # Rows of presentations are multiples of 16 bytes, where kernels expect tensors to begin; of most records, too.
+        return [rows for rows in (self.presentations, self.records, self.places) if rows is not None]
 
 
 class _Lane:
@@ -109,10 +114,11 @@ class _Lane:
             masks = self._masks[: len(records)]
             self._primitive.draw(records, work.key, planes, masks[:, 0])
             self._mask_write_out(masks, work.masks[part, None])
+        out, places = (work.out[part], None) if work.places is None else (work.out, work.places[part])
         if self._presenter is None or work.presentations is None:
-            self._write_out(planes, work.out[part])
+            self._write_out(planes, out, places)
         else:
-            self._presenter(planes, work.presentations[part], work.key, work.out[part])
+            self._presenter(planes, work.presentations[part], work.key, out, places)
 
 
 class _Team:
@@ -230,6 +236,7 @@ class Renderer:
         out: Tensor | None = None,
         masks: Tensor | None = None,
         view: int = 0,
+        places: NDArray[np.int64] | None = None,
     ) -> Tensor:
         """Images of labels and instances (int64 [B] each, already checked).
 
@@ -240,6 +247,7 @@ class Renderer:
             out: where to draw, from :meth:`empty`; None for a new batch.
             masks: where to draw label masks, from :meth:`empty_masks`; None for none.
             view: which view of the instances.
+            places: rows of ``out`` to draw into, int64 [B], where ``out`` has more of them; None for all in order.
         """
         records = self.formula.draw(self.key, labels, instances, view)
         presented = None
@@ -251,7 +259,8 @@ class Renderer:
             self._after_fork()
         if not len(records):
             return out
-        work = Work(self.key, _words(records), presented, out, masks)
+        rows = None if places is None else torch.from_numpy(places.astype(np.int32))
+        work = Work(self.key, _words(records), presented, out, masks, rows)
         if self.device.type == "cpu":
             self._draw_on_threads(work)
         else:

@@ -270,19 +270,11 @@ class Source:
         if len(renderers) == 1:
             return renderers[0](labels, instances, presentations, out=out, masks=masks, view=view)
         parts = np.searchsorted(self._first_labels, labels, side="right") - 1
-        # Of one size in all batches, so that its memory is used again.
-        aside = renderers[0].empty(len(labels), self.memory_format)
         for part, renderer in enumerate(renderers):
             places = np.flatnonzero(parts == part)
             chosen = None if presentations is None else presentations[places]
-            pictures = aside[: len(places)]
-            renderer(labels[places] - self._first_labels[part], instances[places], chosen, out=pictures, view=view)
-            if self.device.type == "cuda":
-                out.index_copy_(0, self._to_device(torch.from_numpy(places)), pictures)
-            else:
-                # One by one: on a CPU, index_copy_ takes up to six times as long.
-                for place, picture in zip(places.tolist(), pictures, strict=True):
-                    out[place].copy_(picture)
+            own_labels = labels[places] - self._first_labels[part]
+            renderer(own_labels, instances[places], chosen, out=out, view=view, places=places)
         return out
 
     def _multi_hot(self, classes: NDArray[np.int64]) -> Tensor:

@@ -12,10 +12,11 @@ from typing import Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fdsl_gpu import checks
-from fdsl_gpu.render.backend import backend_for, checked_backend, load_kernels, on_device
+from fdsl_gpu.render.backend import backend_for, check_tensor, checked_backend, load_kernels, on_device
 from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.resample import MAX_SIZE, Interpolation, coefficients
 
@@ -119,27 +120,29 @@ class WriteOut:
             shape, dtype=self.dtype, device=self.device, memory_format=memory_format, pin_memory=pin_memory
         )
 
-    def __call__(self, planes: Tensor, out: Tensor) -> None:
-        """Fill a batch.
+    def __call__(self, planes: Tensor, out: Tensor, places: Tensor | None = None) -> None:
+        """Fill a batch, or some of its rows.
 
         Args:
             planes: uint8 [B, P, S, S], contiguous; left as it is.
             out: dtype [B, C, H, W], any strides without overlap; contiguous and channels_last are fast.
+            places: int32 [B], contiguous, which rows of an ``out`` of any number of them to fill; that they are inside
+                is the caller's duty. None for all in order.
 
         Raises:
             ValueError: a shape, dtype, device or layout that does not fit.
         """
         side, width = self.canvas_size, self.image_size
-        check_tensors(planes, out, (self.planes, side, side), (self.channels, width, width), self)
+        check_tensors(planes, out, places, (self.planes, side, side), (self.channels, width, width), self)
         if not planes.shape[0]:
             return
         words = batch_words(out)
         if self.backend == "numba":
-            self._run_numba(planes, words)
+            self._run_numba(planes, words, places)
         else:
-            self._run_triton(planes, words)
+            self._run_triton(planes, words, places)
 
-    def _run_numba(self, planes: Tensor, words: Tensor) -> None:
+    def _run_numba(self, planes: Tensor, words: Tensor, places: Tensor | None) -> None:
         from fdsl_gpu.cpu_kernels import write_out as kernels
 
         first, weights, table = self._arrays
@@ -151,9 +154,9 @@ class WriteOut:
             kernels.resize(
                 planes.view(-1, side, side).numpy(), first, weights, pictures.reshape(batch * self.planes, width, width)
             )
-        kernels.write(pictures, table, flat_words(words), words.stride(), self.channels)
+        kernels.write(pictures, table, flat_words(words), rows(batch, places), words.stride(), self.channels)
 
-    def _run_triton(self, planes: Tensor, words: Tensor) -> None:
+    def _run_triton(self, planes: Tensor, words: Tensor, places: Tensor | None) -> None:
         kernels = load_kernels("write_out")
         batch, side, width = planes.shape[0], self.canvas_size, self.image_size
         sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else self._weights.shape[0]}
@@ -173,6 +176,7 @@ class WriteOut:
                 self._first,
                 self._weights,
                 self._table,
+                self._first if places is None else places,
                 words,
                 *words.stride(),
                 **sizes,
@@ -180,20 +184,28 @@ class WriteOut:
                 CHANNELS=self.channels,
                 TABLE=self.dtype != torch.uint8,
                 PACKED=packed,
+                PLACED=places is not None,
                 **block,
                 **options,
             )
 
 
-def check_tensors(planes: Tensor, out: Tensor, picture: tuple[int, ...], image: tuple[int, ...], like: Any) -> None:
+def check_tensors(
+    planes: Tensor, out: Tensor, places: Tensor | None, picture: tuple[int, ...], image: tuple[int, ...], like: Any
+) -> None:
     """Raise ValueError unless planes uint8 [B, *picture] and a batch [B, *image] fit a write-out ``like``.
 
-    ``like`` has the ``dtype`` of batches and the ``device`` of all.
+    With places int32 [B], the batch may have any number of rows. ``like`` has the ``dtype`` of batches and the
+    ``device`` of all.
     """
     batch = planes.shape[0] if planes.dim() else 0
+    total = batch
+    if places is not None:
+        check_tensor("places", places, (batch,), torch.int32, like.device)
+        total = out.shape[0] if out.dim() else 0
     for name, tensor, dtype, shape in (
         ("planes", planes, torch.uint8, (batch, *picture)),
-        ("out", out, like.dtype, (batch, *image)),
+        ("out", out, like.dtype, (total, *image)),
     ):
         if tensor.shape != shape:
             raise ValueError(
@@ -212,6 +224,11 @@ def check_tensors(planes: Tensor, out: Tensor, picture: tuple[int, ...], image: 
             f"out: received shape {tuple(out.shape)} with strides {out.stride()}; allowed: elements that do not share "
             "memory, an image within 2**31 elements. Use empty(), or contiguous() of the tensor."
         )
+
+
+def rows(count: int, places: Tensor | None) -> NDArray[np.int64]:
+    """Of a CPU batch those that ``count`` images go to: the first ones, or what ``places`` says."""
+    return np.arange(count) if places is None else places.numpy().astype(np.int64)
 
 
 def batch_words(out: Tensor) -> Tensor:

@@ -176,6 +176,16 @@ def test_gpu_replays_draw_what_launches_draw(name: str, options: dict[str, Any])
             assert torch.equal(received, drawn)
 
 
+@pytest.mark.parametrize("augment", [None, "fdsl"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bfloat16], ids=str)
+def test_gpu_mixtures_are_the_cpus(dtype: torch.dtype, augment: str | None) -> None:
+    parts = ["rcdb-1k", "exfractaldb-1k", "anderson-farrell-1k"]
+    streams = [FDSLDataset(parts, 64, device=device, dtype=dtype, augment=augment) for device in ("cpu", "cuda")]
+    for on_cpu, on_gpu, _ in zip(*streams, range(3), strict=False):
+        for cpu_tensor, gpu_tensor in zip(on_cpu, on_gpu, strict=True):
+            assert torch.equal(cpu_tensor.view(torch.uint8), gpu_tensor.cpu().view(torch.uint8))
+
+
 def test_gpu_loader_delivers_the_stream() -> None:
     dataset = FDSLDataset("exfractaldb-1k", 32, device="cuda")
     for (images, _), (expected, _), _ in zip(FDSLLoader(dataset), dataset, range(5), strict=False):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +37,29 @@ def test_mixture_shows_datasets_by_weight(weights: tuple[float, float] | None) -
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 29 + 5 * np.sqrt(2 * 29)
 
 
-def test_mixture_shows_what_its_datasets_show() -> None:
-    mixed = fdsl_gpu.FDSLDataset(PARTS, 16, seed=3, **SMALL)
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"augment": "fdsl"},
+        {"dtype": torch.bfloat16, "memory_format": torch.channels_last},
+        {"augment": "fdsl", "dtype": torch.float32},
+        {"mode": "vector", "augment": "fdsl"},
+    ],
+    ids=str,
+)
+def test_mixture_shows_what_its_datasets_show(
+    options: dict[str, Any], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    settings = {**SMALL, **options, "seed": 3}
+    mixed = fdsl_gpu.FDSLDataset(PARTS, 16, **settings)
     positions = np.arange(16)
     images, labels = next(iter(mixed))
     assert torch.equal(images, mixed.render(*mixed.locate(positions)))
     for part, first in zip(PARTS, (0, 30), strict=True):
-        alone = fdsl_gpu.FDSLDataset(part, 16, seed=3, **SMALL)
+        alone = fdsl_gpu.FDSLDataset(part, 16, **settings)
         own_images, own_labels = next(iter(alone))
         shown = (labels >= first) & (labels < first + part.num_classes)
         assert shown.any()

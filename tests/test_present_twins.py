@@ -10,7 +10,7 @@ from fdsl_gpu.augment import OPERATIONS
 from fdsl_gpu.present import Presenter
 from fdsl_gpu.records import MAX_ERASURES, OPERATION, PRESENTATION, as_words
 from tests.test_present import BYTES, FILL, GREY, KEY, blank, drawn, operation, pictures, put, run
-from tests.test_write_out import DTYPES, LAYOUTS
+from tests.test_write_out import DTYPES, LAYOUTS, PLACES
 
 
 def test_kernels_read_records_at_their_fields(interpreter):
@@ -66,6 +66,21 @@ def test_twins_write_the_same_bytes(interpreter, dtype, planes, channels, layout
         run(batch, records, 14, backend, out=out, **options)
     whole = [out if out._base is None else out._base for out in outs]
     assert torch.equal(*(tensor.view(torch.uint8) for tensor in whole))
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+@pytest.mark.parametrize(("layout", "dtype"), [("contiguous", torch.float32), ("channels_last", torch.uint8)], ids=str)
+def test_images_go_to_their_places_and_nowhere_else(interpreter, layout, dtype, backend):
+    batch = pictures(24, 3)[[0, 3, 4]]
+    records = drawn(np.random.default_rng(6), len(batch), 24, 14, 3)
+    options = {"dtype": dtype, "operations": 1, "normalize": None if dtype == torch.uint8 else "imagenet"}
+    out, expected = (LAYOUTS[layout](rows, 3, 14, dtype, 0x11) for rows in (5, 3))
+    run(batch, records, 14, "numba", out=expected, **options)
+    untouched = out.clone()
+    present = Presenter(24, 14, planes=3, backend=backend, **options)
+    present(torch.from_numpy(batch), torch.from_numpy(as_words(records)), KEY, out, PLACES)
+    assert torch.equal(out[PLACES], expected)
+    assert torch.equal(out[[1, 3]], untouched[[1, 3]])
 
 
 @pytest.mark.parametrize("planes", [1, 3])

@@ -9,6 +9,7 @@ from PIL import Image
 from timm.data.loader import adapt_to_chs
 from torchvision.transforms import functional
 
+from fdsl_gpu.masks import MaskWriteOut
 from fdsl_gpu.resample import MAX_SIZE, PRECISION_BITS, coefficients
 from fdsl_gpu.write_out import WriteOut, normalisation_table
 from tests.oracles import resize as oracle
@@ -198,6 +199,36 @@ def test_twins_write_the_same_bytes(interpreter, dtype, planes, channels, layout
             WriteOut(32, size, planes, backend=backend, **options)(batch[:count], out)
         whole = [out if out._base is None else out._base for out in outs]
         assert torch.equal(*(tensor.view(torch.uint8) for tensor in whole))
+
+
+PLACES = torch.tensor([4, 0, 2], dtype=torch.int32)
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_images_go_to_their_places_and_nowhere_else(interpreter, dtype, layout, backend):
+    batch = planes_of(pictures(32)[:3], 1)
+    normalize = None if dtype == torch.uint8 else "imagenet"
+    for size in (23, 32):
+        out = LAYOUTS[layout](5, 3, size, dtype, 0x11)
+        untouched = out.clone()
+        write = WriteOut(32, size, 1, dtype=dtype, normalize=normalize, backend=backend)
+        write(batch, out, PLACES)
+        assert torch.equal(out[PLACES], run(batch, size, dtype=dtype, normalize=normalize))
+        assert torch.equal(out[[1, 3]], untouched[[1, 3]])
+
+
+@pytest.mark.parametrize("backend", ["numba", "triton"])
+@pytest.mark.parametrize("dtype", MaskWriteOut.DTYPES, ids=str)
+@pytest.mark.parametrize(("side", "size"), [(64, 23), (23, 64), (30, 30), (512, 224), (5, 1), (1, 3)])
+def test_masks_are_resized_by_pillows_nearest_neighbour(interpreter, side, size, dtype, backend):
+    masks = planes_of(pictures(side)[:3], 1)
+    out = torch.full((3, 1, size, size), 7, dtype=dtype)
+    MaskWriteOut(side, size, dtype, backend=backend)(masks, out)
+    for received, mask in zip(out[:, 0].numpy(), masks[:, 0].numpy(), strict=True):
+        expected = Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(received, np.asarray(expected))
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)

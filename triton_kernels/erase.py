@@ -105,6 +105,7 @@ def write(
     tables_ptr,
     table_ptr,
     noise_ptr,
+    places_ptr,
     out_ptr,
     stride_b,
     stride_c,
@@ -119,6 +120,7 @@ def write(
     CHANNELS: tl.constexpr,
     TABLE: tl.constexpr,
     PACKED: tl.constexpr,
+    PLACED: tl.constexpr,
     MODE: tl.constexpr,
     STREAM: tl.constexpr,
     BLOCK_Y: tl.constexpr,
@@ -128,18 +130,19 @@ def write(
 
     ``tables_ptr`` holds the pending tables after ``slots`` operations. ``table_ptr`` [CHANNELS, 256] is read if
     ``TABLE``. Row c of the noise is ``c * noise_stride`` words from ``noise_ptr``. ``PACKED`` says that a row of pixels
-    is one run of words, stride_c 1 and stride_w CHANNELS; the x blocks then cover SIZE * CHANNELS words. The offsets
-    inside an image are int32.
+    is one run of words, stride_c 1 and stride_w CHANNELS; the x blocks then cover SIZE * CHANNELS words. If ``PLACED``,
+    ``places_ptr`` [B] are the rows of the batch that images go to. The offsets inside an image are int32.
     """
     PIXELS: tl.constexpr = SIZE * SIZE
     image = tl.program_id(0).to(tl.int64)
+    place = tl.load(places_ptr + image).to(tl.int64) if PLACED else image
     record_ptr = words_ptr + image * RECORD_WORDS
     side, planes, fresh = state(record_ptr, slots, PLANES)
     picture_ptr = pictures_ptr + (image * 2 + side) * (3 * PIXELS)
     pending_ptr = tables_ptr + (image * 2 + ((slots + 1) & 1)) * 768
     y = tl.program_id(1) * BLOCK_Y + tl.arange(0, BLOCK_Y)[:, None]
     x = tl.program_id(2) * BLOCK_X + tl.arange(0, BLOCK_X)[None, :]
-    row_ptr = out_ptr + image * stride_b + y * stride_h
+    row_ptr = out_ptr + place * stride_b + y * stride_h
     if PACKED:
         # Each lane makes one word, so that words that are neighbours in memory are neighbours in the block.
         inside = (y < SIZE) & (x < SIZE * CHANNELS)
@@ -199,11 +202,12 @@ def write(
             )
 
 
-def _write(word: str, channels: int, mode: int, packed: bool = False) -> tuple[dict, dict]:
-    pointers = {"words_ptr": "*i32", "pictures_ptr": "*u8", "tables_ptr": "*u8"}
+def _write(word: str, channels: int, mode: int, packed: bool = False, placed: bool = False) -> tuple[dict, dict]:
+    pointers = {"words_ptr": "*i32", "pictures_ptr": "*u8", "tables_ptr": "*u8", "places_ptr": "*i32"}
     pointers |= dict.fromkeys(("table_ptr", "noise_ptr", "out_ptr"), word)
     integers = ("stride_b", "stride_c", "stride_h", "stride_w", "slots", "noise_stride", "k0", "k1")
-    options = {"CHANNELS": channels, "TABLE": word != "*u8", "PACKED": packed, "MODE": mode, "STREAM": 11}
+    options = {"CHANNELS": channels, "TABLE": word != "*u8", "PACKED": packed, "PLACED": placed}
+    options |= {"MODE": mode, "STREAM": 11}
     return {**pointers, **dict.fromkeys(integers, "i32")}, {
         "PLANES": 1,
         "SIZE": 224,
@@ -216,6 +220,7 @@ def _write(word: str, channels: int, mode: int, packed: bool = False) -> tuple[d
 SIGNATURES = {
     "write/float32": _write("*i32", 3, 2),
     "write/float32_channels_last": _write("*i32", 3, 2, packed=True),
+    "write/float32_placed": _write("*i32", 3, 2, placed=True),
     "write/float16_rand": _write("*i16", 3, 1),
     "write/uint8_luma": _write("*u8", 1, 0),
 }

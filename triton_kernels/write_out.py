@@ -85,6 +85,7 @@ def write(
     first_ptr,
     weights_ptr,
     table_ptr,
+    places_ptr,
     out_ptr,
     stride_b,
     stride_c,
@@ -97,6 +98,7 @@ def write(
     CHANNELS: tl.constexpr,
     TABLE: tl.constexpr,
     PACKED: tl.constexpr,
+    PLACED: tl.constexpr,
     BLOCK_Y: tl.constexpr,
     BLOCK_X: tl.constexpr,
 ):
@@ -104,16 +106,18 @@ def write(
 
     ``TAPS`` 0 takes the rows as they are (IN == OUT). ``table_ptr`` [CHANNELS, 256] is read if ``TABLE``. ``PACKED``
     says that a row of pixels is one run of words, stride_c 1 and stride_w CHANNELS; the x blocks then cover
-    OUT * CHANNELS words. The offsets inside an image are int32.
+    OUT * CHANNELS words. If ``PLACED``, ``places_ptr`` [B] are the rows of the batch that images go to. The offsets
+    inside an image are int32.
     """
     image = tl.program_id(0).to(tl.int64)
+    place = tl.load(places_ptr + image).to(tl.int64) if PLACED else image
     y = tl.program_id(1) * BLOCK_Y + tl.arange(0, BLOCK_Y)[:, None]
     x = tl.program_id(2) * BLOCK_X + tl.arange(0, BLOCK_X)[None, :]
     row = tl.minimum(y, OUT - 1)
     top = row if TAPS == 0 else tl.load(first_ptr + row)
     weights_ptr += row
     plane_ptr = source_ptr + image * (PLANES * IN * OUT)
-    row_ptr = out_ptr + image * stride_b + y * stride_h
+    row_ptr = out_ptr + place * stride_b + y * stride_h
     if PACKED:
         # Each lane makes one word, so that words that are neighbours in memory are neighbours in the block.
         inside = (y < OUT) & (x < OUT * CHANNELS)
@@ -148,9 +152,11 @@ _POINTERS = {"source_ptr": "*u8", "first_ptr": "*i32", "weights_ptr": "*i32"}
 _STRIDES = dict.fromkeys(("stride_b", "stride_c", "stride_h", "stride_w"), "i32")
 
 
-def _write(word: str, planes: int, channels: int, packed: bool = False, **sizes: int) -> tuple[dict, dict]:
-    signature = {**_POINTERS, "table_ptr": word, "out_ptr": word, **_STRIDES}
-    layout = {"PLANES": planes, "CHANNELS": channels, "TABLE": word != "*u8", "PACKED": packed}
+def _write(
+    word: str, planes: int, channels: int, packed: bool = False, placed: bool = False, **sizes: int
+) -> tuple[dict, dict]:
+    signature = {**_POINTERS, "table_ptr": word, "places_ptr": "*i32", "out_ptr": word, **_STRIDES}
+    layout = {"PLANES": planes, "CHANNELS": channels, "TABLE": word != "*u8", "PACKED": packed, "PLACED": placed}
     return signature, {**_RESIZE, **sizes, **layout}
 
 
@@ -163,6 +169,7 @@ SIGNATURES = {
     "write/float32_channels_last": _write("*i32", 1, 3, packed=True),
     "write/float16_color": _write("*i16", 3, 3),
     "write/uint8_luma": _write("*u8", 3, 1),
+    "write/float32_placed": _write("*i32", 1, 3, placed=True),
     "write/int64_mask": _write("*i64", 1, 1, TAPS=1),
     "write/float32_no_resize": _write("*i32", 1, 3, IN=224, TAPS=0),
 }

@@ -48,7 +48,7 @@ def write(
     k0,
     k1,
     out,
-    start,
+    places,
     strides,
     channels,
 ):
@@ -66,7 +66,7 @@ def write(
         k0: key, low word.
         k1: key, high word.
         out: flat words of the batch.
-        start: word of the first image.
+        places: int64 [B], rows of the batch that the images go to.
         strides: words between images, channels, rows and pixels.
         channels: 1 or 3.
     """
@@ -76,7 +76,7 @@ def write(
     random = np.empty(size // 2 + 8, np.uint32)
     noise_law = noise, mode, stream, k0, k1
     scratch = np.empty_like(table), random, random.view(np.uint16)
-    _write_all(words, pixels, size, tables, results, table, noise_law, out, start, strides, channels, scratch)
+    _write_all(words, pixels, size, tables, results, table, noise_law, out, places, strides, channels, scratch)
 
 
 @kernel
@@ -93,13 +93,13 @@ def _to_grey(batch, pixels, area, tables, results):
 
 
 @kernel
-def _write_all(words, pixels, size, tables, results, table, noise_law, out, start, strides, channels, scratch):
+def _write_all(words, pixels, size, tables, results, table, noise_law, out, places, strides, channels, scratch):
     written, random, halves = scratch
     noise, mode, stream, k0, k1 = noise_law
     key0, key1 = np.uint64(k0), np.uint64(k1)
     stride_b, stride_c, stride_h, stride_w = strides
     for b in range(words.shape[0]):
-        planes, at = np.int64(results[b, 1]), start + b * stride_b
+        planes, at = np.int64(results[b, 1]), places[b] * stride_b
         # The pending table and the one of the batch, taken together.
         for c in range(channels):
             for v in range(256):

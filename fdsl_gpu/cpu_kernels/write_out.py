@@ -86,10 +86,11 @@ def luma(pixels, begin, area, out, at):
         out[np.uintp(at + i)] = np.uint8(np.int32(total + _ROUND) >> _SHIFT)
 
 
-def write(planes, table, out, strides, channels):
-    """Planes uint8 [B, P, S, S] to the words ``out`` of a batch [B, channels, S, S] with the given four strides.
+def write(planes, table, out, places, strides, channels):
+    """Planes uint8 [B, P, S, S] to rows ``places`` int64 [B] of a batch [N, channels, S, S].
 
-    ``table`` [channels, 256] has the dtype of ``out``, and is the identity for 8-bit batches.
+    ``out`` are the batch's words, with the given four strides. ``table`` [channels, 256] has their dtype, and is the
+    identity for 8-bit batches.
     """
     batch, _, size, _ = planes.shape
     if channels == 1 and planes.shape[1] == 3:
@@ -97,9 +98,9 @@ def write(planes, table, out, strides, channels):
         _grey(planes.reshape(-1), batch, size * size, grey.reshape(-1))
         planes = grey
     if out.itemsize == 1 and strides[3] == 1:
-        np.copyto(as_strided(out, (batch, channels, size, size), strides), planes)
+        as_strided(out, (places.max() + 1, channels, size, size), strides)[places] = planes
     else:
-        _write(planes.reshape(-1), batch, planes.shape[1], size, table, out, *strides, channels)
+        _write(planes.reshape(-1), planes.shape[1], size, table, out, places, *strides, channels)
 
 
 @kernel
@@ -109,7 +110,7 @@ def _grey(pixels, batch, area, out):
 
 
 @kernel
-def _write(pixels, batch, planes, size, table, out, stride_b, stride_c, stride_h, stride_w, channels):
-    for b in range(batch):
-        begin, start = b * planes * size * size, b * stride_b
+def _write(pixels, planes, size, table, out, places, stride_b, stride_c, stride_h, stride_w, channels):
+    for b in range(places.size):
+        begin, start = b * planes * size * size, places[b] * stride_b
         write_picture(pixels, begin, planes, size, table, out, start, stride_c, stride_h, stride_w, channels)
