@@ -1,7 +1,7 @@
-"""Would CUDA graphs save host time? A batch launched plainly beside the replay of a captured one. An experiment.
+"""Would CUDA graphs save host time? A batch launched plainly, replayed as the renderer does, and as a captured graph.
 
-Captured are the kernels of a batch, reading records from fixed memory, which is what a loader could replay: new records
-are copied there before each replay. What the host draws before, positions to records, is in neither.
+All three read records from fixed memory, where new ones are copied to before. The graph's batch would have to be copied
+from where it draws; that is not in its time. What the host draws before, positions to records, is in none.
 """
 
 from __future__ import annotations
@@ -15,24 +15,23 @@ import torch
 
 from bench.common import FORMATS, until_returned_and_done
 from fdsl_gpu import FDSLDataset
-from fdsl_gpu.renderer import Work, _words, even_chunks
+from fdsl_gpu.renderer import Work, _words
+from triton_kernels.replay import Replay, recording
 
 _CALLS = 30
 
 
 def measure(name: str, batch: int, dtype: str) -> dict[str, Any]:
-    """Medians of microseconds a batch, "plain" and "replayed": until the host is free, and until the device is done."""
+    """Medians of microseconds a batch, "plain", "replay", "graph": until the host is free, and the device is done."""
     dataset = FDSLDataset(name, batch, device="cuda", **FORMATS[dtype])
     renderer = dataset.source._prepare()[0]
     words = _words(renderer.formula.draw(renderer.key, *dataset.locate(np.arange(batch)))).pin_memory()
     fixed = words.to(dataset.device)
     work = Work(renderer.key, fixed, None, dataset.source.empty(batch), None)
-    lane = renderer.lane()
     graph = torch.cuda.CUDAGraph()
 
     def launch() -> None:
-        for part in even_chunks(batch, lane.chunk):
-            lane(work, part)
+        renderer.draw_in_chunks(work)
 
     def timed(kernels: Callable[[], None]) -> dict[str, float]:
         def call() -> None:
@@ -44,6 +43,10 @@ def measure(name: str, batch: int, dtype: str) -> dict[str, Any]:
 
     # Plainly first: compiling, loading and taking scratch memory cannot be captured.
     plain = timed(launch)
+    with recording() as steps:
+        launch()
+    own = [fixed, work.out]
+    replay = Replay(steps, own)
     with torch.cuda.graph(graph):
         launch()
-    return {"plain": plain, "replayed": timed(graph.replay)}
+    return {"plain": plain, "replay": timed(lambda: replay(own)), "graph": timed(graph.replay)}

@@ -2,9 +2,9 @@
 
     python -m bench.host_time --json FILE
 
-The stream takes the path of a GPU on memory of the CPU. Kernels are looked up as they always are; only the last step,
-the driver's launch, is left out, as are copies, events and fills, which the driver queues as well. Each of those costs
-a few microseconds more. Times are of this thread alone ("draws": classes, instances, records and
+The stream takes the path of a GPU on memory of the CPU, replays included. Only the last step of a launch, the driver's,
+is left out, as are events, fills and copies to the device, which the driver queues as well. Each of those costs a few
+microseconds more. Times are of this thread alone ("draws": classes, instances, records and
 presentations; "launches" and what surrounds them: the rest), the median of many batches.
 """
 

@@ -261,7 +261,12 @@ SECTIONS = [
     ),
     Section("Waiting for the device", "Under torch's synchronisation check.", plain_table, gpu="sync"),
     Section("Canvases at a time", "The renderer's chunk, swept (`bench.run_gpu`).", plain_table, gpu="chunks"),
-    Section("CUDA graphs", "Plain launches and replays, us a batch (`bench.cuda_graphs`).", plain_table, gpu="graphs"),
+    Section(
+        "CUDA graphs",
+        "Beside plain launches and replays, us a batch (`bench.cuda_graphs`).",
+        plain_table,
+        gpu="graphs",
+    ),
     Section("GPU tests", "`pytest -m gpu`.", tests_table, gpu="tests"),
 ]
 

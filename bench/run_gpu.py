@@ -34,7 +34,7 @@ from bench.gpu_parts import Place, Results
 
 
 def graphs(place: Place, seconds: float) -> Results:
-    """Plain launches beside replayed CUDA graphs."""
+    """Plain launches beside replays and CUDA graphs."""
     if place.rehearsal:
         yield "skipped", "no CUDA device"
         return

@@ -1,9 +1,9 @@
 """The path from (label, instance) pairs to a batch of images on one device: records, planes, write-out.
 
-On a GPU the batch is worked off in few chunks by kernels queued on the current stream; nothing waits for the device.
-Scratch memory bounds them: a launch costs the host some 35 us, more than what canvases that outgrow the L2 cache
-cost the device. On a CPU, threads take chunks, each with scratch memory of its own, and the kernels release the GIL; a
-thread that finds no chunk left in one batch takes them from the next.
+On a GPU the batch is worked off in few chunks, bounded by scratch memory, by kernels queued on the current stream;
+nothing waits for the device, and what was launched for one batch is launched again for the next. On a CPU, threads
+take chunks, each with scratch memory of its own, and the kernels release the GIL; a thread that finds no chunk left in
+one batch takes them from the next.
 """
 
 from __future__ import annotations
