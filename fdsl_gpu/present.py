@@ -227,7 +227,8 @@ class Presenter:
         t, reals = self._tensors, presentations.view(torch.float32)
         coefficients = t["first"], t["spans"], t["weights"]
         options: dict[str, Any] = {"num_warps": crop.NUM_WARPS, "enable_fp_fusion": False, "PLANES": self.planes}
-        with on_device(self.device), self._scratch.rows(batch) as (narrowed, pictures, tables):
+        narrowed, pictures, tables = self._scratch.rows(batch)
+        with on_device(self.device):
             sizes, count = {"IN": side, "OUT": width}, batch * self.planes
             block, first = crop.first_tiles(side, width)
             crop.first_pass[(count, first)](planes, presentations, *coefficients, narrowed, **sizes, **block, **options)

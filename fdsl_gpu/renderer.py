@@ -80,6 +80,11 @@ class Work:
         records, places = next(there), None if self.places is None else next(there)
         return Work(self.key, records, presentations, self.out, self.masks, places)
 
+    @property
+    def shapes(self) -> list[torch.Size]:
+        """Of all words, in their order."""
+        return [rows.shape for rows in self._words()]
+
     def _words(self) -> list[Tensor]:
         # Rows of presentations are multiples of 16 bytes, where kernels expect tensors to begin; of most records, too.
         return [rows for rows in (self.presentations, self.records, self.places) if rows is not None]
@@ -158,13 +163,15 @@ class _Team:
             helper.result()
 
     def _run(self, work: Work, parts: Iterator[slice], make_lane: Callable[[], _Lane]) -> None:
-        lane = self._lanes.get()
+        lane, kept = self._lanes.get(), None
         try:
             lane = lane or make_lane()
             for part in parts:
                 lane(work, part)
+            # Not after an error, which may leave scratch memory other than the next batch expects it.
+            kept = lane
         finally:
-            self._lanes.put(lane)
+            self._lanes.put(kept)
 
 
 class Renderer:
@@ -288,7 +295,7 @@ class Renderer:
         try:
             self._launch(work, work.staged().to(self.device, non_blocking=True))
         except BaseException:
-            # Half a batch may be queued. Its scratch memory is not as the next one expects it.
+            # Half a batch may be queued, and its scratch memory not as the next one expects it.
             stream.synchronize()
             self._lane = self._kind = self._replay = None
             raise
@@ -298,7 +305,7 @@ class Renderer:
         """Queue a batch. From the third of its kind in a row on, what the second launched is launched again."""
         replay = load_kernels("replay")
         batch = [words, work.out] if work.masks is None else [words, work.out, work.masks]
-        kind = replay.kind(batch)
+        kind = (*replay.kind(batch), *work.shapes)
         if kind != self._kind:
             self._kind, self._replay = kind, None
             self.draw_in_chunks(work.over(words))

@@ -162,8 +162,8 @@ class WriteOut:
         sizes = {"IN": side, "OUT": width, "TAPS": 0 if side == width else self._weights.shape[0]}
         options: dict[str, Any] = {"num_warps": kernels.NUM_WARPS, "enable_fp_fusion": False}
         packed = self.channels > 1 and words.stride(1) == 1 and words.stride(3) == self.channels
-        with on_device(planes.device), self._scratch.rows(batch) as narrowed:
-            source = planes
+        source, narrowed = planes, self._scratch.rows(batch)
+        with on_device(planes.device):
             if narrowed:
                 (source,) = narrowed
                 block, grid = kernels.tiles(side, width)

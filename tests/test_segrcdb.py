@@ -157,8 +157,8 @@ def test_kernels_fill_random_polygons_as_pillow_does() -> None:
     size, batch, count = 7, 2, 5
     scenes = np.zeros((batch, count), CONTOURS)
     launcher = make(size, "M3", "triton", max_vertices=6, max_lines=2, contours=count)
-    with launcher._vertices.rows(batch * count) as (words, _, corners), launcher._canvas.rows(batch) as (canvas,):
-        pass
+    words, _, corners = launcher._vertices.rows(batch * count)
+    (canvas,) = launcher._canvas.rows(batch)
     expected = [Image.new("L", (size, size)) for _ in range(batch)]
     for i, n in np.ndindex(batch, count):
         polygon = random_polygon(generator, size)[:6]

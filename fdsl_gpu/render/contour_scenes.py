@@ -101,26 +101,27 @@ class ContourScenes:
         from fdsl_gpu.cpu_kernels import polygon
 
         kernels = self._stage.kernels
-        with self._vertices.rows(self.contours) as (words, greys, _), self._canvas.rows(1) as (canvas,):
-            vertices, canvas_array = (words.numpy(), greys.numpy()), canvas[0].numpy()
-            for i, scene in enumerate(contours.split(self.contours)):
-                self._stage.fill(scene, key, words, greys)
-                rows, plane = as_contours(scene), planes[i, 0].numpy()
-                if masks is not None and self.mask_mode == "M1":
-                    kernels.raster_scene(rows, *vertices, canvas_array, self.background)
-                    kernels.resolve_scene(canvas_array, plane, masks[i].numpy())
-                    continue
-                kernels.raster_scene(rows, *vertices, plane, self.background)
-                if masks is not None:
-                    polygon.draw_masks(rows, vertices[0], masks[i].numpy(), self.mask_mode == "M2")
+        words, greys, _ = self._vertices.rows(self.contours)
+        vertices, canvas = (words.numpy(), greys.numpy()), self._canvas.rows(1)[0][0].numpy()
+        for i, scene in enumerate(contours.split(self.contours)):
+            self._stage.fill(scene, key, words, greys)
+            rows, plane = as_contours(scene), planes[i, 0].numpy()
+            if masks is not None and self.mask_mode == "M1":
+                kernels.raster_scene(rows, *vertices, canvas, self.background)
+                kernels.resolve_scene(canvas, plane, masks[i].numpy())
+                continue
+            kernels.raster_scene(rows, *vertices, plane, self.background)
+            if masks is not None:
+                polygon.draw_masks(rows, vertices[0], masks[i].numpy(), self.mask_mode == "M2")
 
     def _draw_triton(self, contours: Tensor, key: philox.Key, planes: Tensor, masks: Tensor | None) -> None:
         batch, side = len(planes), self.canvas_size
         kernels, options = self._stage.kernels, {"enable_fp_fusion": False}
         sizes = self._stage.rows, self._stage.columns
         pixels = side * side
-        vertices = self._vertices.rows(len(contours))
-        with on_device(self.device), vertices as (words, greys, corners), self._canvas.rows(batch) as (canvas,):
+        words, greys, corners = self._vertices.rows(len(contours))
+        (canvas,) = self._canvas.rows(batch)
+        with on_device(self.device):
             self._stage.fill(contours, key, words, greys)
             kernels.raster[len(contours), self._stage.rows](
                 contours,

@@ -73,9 +73,9 @@ class Contours:
         check_tensor("planes", planes, (batch, 1, side, side), torch.uint8, self.device)
         if not batch:
             return
-        with self._vertices.rows(batch) as (words, greys):
-            self.stage.fill(records, key, words, greys)
-            self.raster(records, words, greys, planes)
+        words, greys = self._vertices.rows(batch)
+        self.stage.fill(records, key, words, greys)
+        self.raster(records, words, greys, planes)
 
     def vertices(self, records: Tensor, key: philox.Key) -> tuple[Tensor, Tensor]:
         """What ``draw`` is about to draw.
@@ -104,7 +104,8 @@ class Contours:
             )
             return
         batch, pixels = records.shape[0], planes.numel()
-        with on_device(self.device), self._canvas.rows(batch) as (canvas,):
+        (canvas,) = self._canvas.rows(batch)
+        with on_device(self.device):
             self.stage.kernels.raster[batch, self.stage.rows](
                 records,
                 words,

@@ -106,7 +106,8 @@ class FractalScenes:
             streams = (philox.CHAIN, philox.BACKGROUND)
             self._kernels.draw_scenes(rows, fractals, planes.numpy(), *key, *streams, self.points, self.fractal_size)
             return
-        with on_device(self.device), self._scratch.rows(batch) as (hits, counts, peaks, heights, scenes):
+        hits, counts, peaks, heights, scenes = self._scratch.rows(batch)
+        with on_device(self.device):
             self._count(records, signed_key(key), hits[:batch], counts, peaks)
             if self.planes == 3:
                 self._fill_heights(records, signed_key(key), heights)

@@ -141,8 +141,8 @@ class Points2D:
 
     def _draw_triton(self, records: Tensor, key: tuple[int, int], planes: Tensor) -> None:
         kernels, side, batch = self._kernels, self.canvas_size, records.shape[0]
-        with on_device(self.device), self._marks.rows(batch) as (kept,):
-            marks = kept[:batch]
+        marks = self._marks.rows(batch)[0][:batch]
+        with on_device(self.device):
             load_kernels("replay").clear(marks)
             kernels.plot_2d[batch, kernels.LANES // kernels.LANE_BLOCK](
                 records,

@@ -19,7 +19,7 @@ class Scratch:
     Args:
         device: where they are.
         shapes: of the tensors.
-        zeroed: whether they are zero at first. Whoever uses them leaves them so.
+        zeroed: whether they are zero at first. Whoever uses them leaves them so, or lets go of this object.
     """
 
     def __init__(self, device: torch.device, shapes: Shapes, zeroed: bool = False) -> None:
@@ -31,29 +31,15 @@ class Scratch:
         """Bytes a row, of all tensors."""
         return sum(math.prod(shape) * dtype.itemsize for shape, dtype in self._shapes.values())
 
-    def rows(self, count: int) -> Scratch:
-        """Have at least so many rows; the tensors, in the order of ``shapes``, are what ``with`` gives.
-
-        What an interrupted drawing leaves in them is not used again.
-        """
+    def rows(self, count: int) -> tuple[Tensor, ...]:
+        """The tensors, in the order of ``shapes``, with at least so many rows."""
         if not self._tensors or len(self._tensors[0]) < count:
-            self._release()
+            for tensor in self._tensors:
+                # It goes back to the stream that it was taken on, and may be in use on this one.
+                if tensor.device.type == "cuda":
+                    tensor.record_stream(torch.cuda.current_stream(tensor.device))
             make = torch.zeros if self._zeroed else torch.empty
             self._tensors = tuple(
                 make((count, *shape), dtype=dtype, device=self._device) for shape, dtype in self._shapes.values()
             )
-        return self
-
-    def __enter__(self) -> tuple[Tensor, ...]:
         return self._tensors
-
-    def __exit__(self, error: object, *_: object) -> None:
-        if error is not None:
-            self._release()
-
-    def _release(self) -> None:
-        """Let go of the tensors, which go back to the stream that they were taken on and may be in use on another."""
-        for tensor in self._tensors:
-            if tensor.device.type == "cuda":
-                tensor.record_stream(torch.cuda.current_stream(tensor.device))
-        self._tensors = ()
