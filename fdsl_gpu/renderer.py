@@ -30,6 +30,7 @@ from fdsl_gpu.masks import MaskWriteOut
 from fdsl_gpu.present import Presenter
 from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import Backend, backend_for, load_kernels, on_device
+from fdsl_gpu.render.scratch import Scratch
 from fdsl_gpu.write_out import WriteOut
 
 _PRIMITIVES: dict[Primitive, str] = {
@@ -294,12 +295,14 @@ class Renderer:
             stream.wait_event(self._drawn)
         try:
             self._launch(work, work.staged().to(self.device, non_blocking=True))
+            self._drawn = stream.record_event()
         except BaseException:
             # Half a batch may be queued, and its scratch memory not as the next one expects it.
-            stream.synchronize()
-            self._lane = self._kind = self._replay = None
+            try:
+                stream.synchronize()
+            finally:
+                self._lane = self._kind = self._replay = None
             raise
-        self._drawn = stream.record_event()
 
     def _launch(self, work: Work, words: Tensor) -> None:
         """Queue a batch. From the third of its kind in a row on, what the second launched is launched again."""
@@ -351,7 +354,7 @@ class Renderer:
             image_bytes += primitive.scratch_bytes + (presenter or write_out).scratch_bytes
             image_bytes += side**2 + masks.scratch_bytes if masks else 0
         chunk = min(max(budget // image_bytes, 1), MAX_CHUNK)
-        scratch = torch.empty((chunk, planes, side, side), dtype=torch.uint8, device=self.device)
+        (scratch,) = Scratch(self.device, {"planes": ((planes, side, side), torch.uint8)}).rows(chunk)
         return _Lane(primitive, write_out, presenter, masks, scratch)
 
     def _make_presenter(self) -> Presenter | None:

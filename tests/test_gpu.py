@@ -186,7 +186,10 @@ def test_gpu_mixtures_are_the_cpus(dtype: torch.dtype, augment: str | None) -> N
             assert torch.equal(cpu_tensor.view(torch.uint8), gpu_tensor.cpu().view(torch.uint8))
 
 
-def test_gpu_loader_delivers_the_stream() -> None:
-    dataset = FDSLDataset("exfractaldb-1k", 32, device="cuda")
-    for (images, _), (expected, _), _ in zip(FDSLLoader(dataset), dataset, range(5), strict=False):
-        assert torch.equal(images, expected)
+@pytest.mark.parametrize("name", ["exfractaldb-1k", "segrcdb", "anderson-farrell-multi-1k"])
+def test_gpu_loader_delivers_the_stream(name: str) -> None:
+    dataset = FDSLDataset(name, 32, device="cuda")
+    # One renderer draws for both, on two streams.
+    for received, expected, _ in zip(FDSLLoader(dataset), dataset, range(5), strict=False):
+        for one, other in zip(received, expected, strict=True):
+            assert torch.equal(one, other)

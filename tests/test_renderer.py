@@ -4,6 +4,7 @@ import gc
 import os
 import threading
 import weakref
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.exfractaldb import ExFractalDB
 from fdsl_gpu.formulas.rcdb import RCDB, class_table
-from fdsl_gpu.renderer import Renderer, even_chunks
+from fdsl_gpu.renderer import Renderer, Work, even_chunks
 
 CPU = torch.device("cpu")
 FORMULAS = {"rcdb": RCDB(canvas_size=64), "exfractaldb": ExFractalDB(canvas_size=64, points=600)}
@@ -109,3 +110,20 @@ def test_a_forked_process_draws_too() -> None:
     assert parent.poll(60)
     assert parent.recv()
     process.join()
+
+
+def test_an_error_on_a_gpu_leaves_nothing_even_if_waiting_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
+    stream = SimpleNamespace(synchronize=interrupt)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr("fdsl_gpu.renderer.pinned", lambda count: torch.empty(count, dtype=torch.int32))
+    monkeypatch.setattr(renderer, "_launch", interrupt)
+    lane = renderer.lane()
+    records = torch.zeros(4, 20, dtype=torch.int32)
+    with pytest.raises(KeyboardInterrupt):
+        renderer._draw_on_stream(Work(renderer.key, records, None, renderer.empty(4), None))
+    assert renderer.lane() is not lane

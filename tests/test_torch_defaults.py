@@ -1,12 +1,15 @@
-"""Torch's default device and dtype are the user's: what they are set to changes nothing that is drawn."""
+"""Torch's default device, dtype and modes are the user's: what they are set to changes nothing that is drawn."""
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 
 from fdsl_gpu import FDSLDataset, FDSLLoader, Mixup
 from fdsl_gpu.augment import Mixing, RandomErasing, Recipe
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
+from fdsl_gpu.renderer import Renderer
 
 
 @pytest.fixture
@@ -41,3 +44,15 @@ def test_mixed_targets_are_float32_on_the_cpu() -> None:
     images, labels = next(iter(_dataset(None, torch.float32)))
     _, targets = Mixup(1000, Mixing())(images, labels)
     assert (targets.dtype, targets.device.type) == (torch.float32, "cpu")
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_what_was_first_drawn_in_inference_mode_draws_on_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The interpreter keeps its state in globals.
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    settings = {"image_size": 16, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    formula = ExFractalDB(canvas_size=32, points=200)
+    renderer = Renderer(formula, seed=0, device=torch.device("cpu"), write_out=settings, backend="triton")
+    with torch.inference_mode():
+        inside = renderer(np.arange(2), np.arange(2))
+    assert torch.equal(renderer(np.arange(2), np.arange(2)), inside)

@@ -56,9 +56,12 @@ def clear(tensor: Any) -> None:
 
 
 def kind(tensors: Sequence[Any]) -> Hashable:
-    """All of a batch's tensors that decides what is launched for it: layouts, and what Triton compiles for."""
+    """What decides of a batch's tensors which launches are made for it: layouts, and what Triton compiles for."""
     return tuple(
-        (tensor.dtype, tensor.shape, tensor.stride(), tensor.data_ptr() % 16, tensor.untyped_storage().nbytes() >> 31)
+        (
+            *(tensor.device, tensor.dtype, tensor.shape, tensor.stride()),
+            *(tensor.data_ptr() % 16, tensor.untyped_storage().nbytes() >> 31),
+        )
         for tensor in tensors
     )
 

@@ -39,7 +39,9 @@ class Scratch:
                 if tensor.device.type == "cuda":
                     tensor.record_stream(torch.cuda.current_stream(tensor.device))
             make = torch.zeros if self._zeroed else torch.empty
-            self._tensors = tuple(
-                make((count, *shape), dtype=dtype, device=self._device) for shape, dtype in self._shapes.values()
-            )
+            # What is made in inference mode cannot be cleared outside of it.
+            with torch.inference_mode(False):
+                self._tensors = tuple(
+                    make((count, *shape), dtype=dtype, device=self._device) for shape, dtype in self._shapes.values()
+                )
         return self._tensors
