@@ -76,10 +76,10 @@ class Work:
         """The same with its words in what was made of :meth:`staged`."""
         mine = self._words()
         parts = words.split([rows.numel() for rows in mine])
-        there = iter([part.view(rows.shape) for part, rows in zip(parts, mine, strict=True)])
-        presentations = None if self.presentations is None else next(there)
-        records, places = next(there), None if self.places is None else next(there)
-        return Work(self.key, records, presentations, self.out, self.masks, places)
+        there = [part.view(rows.shape) for part, rows in zip(parts, mine, strict=True)]
+        places = None if self.places is None else there.pop()
+        presentations = None if self.presentations is None else there.pop(0)
+        return Work(self.key, there[0], presentations, self.out, self.masks, places)
 
     @property
     def shapes(self) -> list[torch.Size]:
@@ -87,8 +87,11 @@ class Work:
         return [rows.shape for rows in self._words()]
 
     def _words(self) -> list[Tensor]:
-        # Rows of presentations are multiples of 16 bytes, where kernels expect tensors to begin; of most records, too.
-        return [rows for rows in (self.presentations, self.records, self.places) if rows is not None]
+        # Each begins at a multiple of 16 bytes, as kernels expect it. Rows of presentations are such multiples.
+        words = [self.records] if self.presentations is None else [self.presentations, self.records]
+        if self.places is not None:
+            words += [self.records.new_empty(-self.records.numel() % 4), self.places]
+        return words
 
 
 class _Lane:

@@ -127,3 +127,26 @@ def test_an_error_on_a_gpu_leaves_nothing_even_if_waiting_fails(monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         renderer._draw_on_stream(Work(renderer.key, records, None, renderer.empty(4), None))
     assert renderer.lane() is not lane
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 8])
+@pytest.mark.parametrize("presented", [False, True])
+@pytest.mark.parametrize("placed", [False, True])
+def test_words_travel_together_and_begin_where_kernels_expect_them(
+    count: int, presented: bool, placed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fdsl_gpu.renderer.pinned", lambda count: torch.empty(count, dtype=torch.int32))
+    records, presentations, places = (
+        torch.arange(first, first + count * width, dtype=torch.int32).view(count, width)
+        for first, width in ((0, 403), (10_000, 76), (20_000, 1))
+    )
+    work = Work((0, 0), records, presentations if presented else None, torch.empty(0), None, places[:, 0])
+    if not placed:
+        work = Work((0, 0), records, work.presentations, work.out, None)
+    there = work.over(work.staged().clone())
+    for name in ("records", "presentations", "places"):
+        sent, received = getattr(work, name), getattr(there, name)
+        assert (sent is None) == (received is None)
+        if sent is not None:
+            assert torch.equal(sent, received)
+            assert received.storage_offset() % 4 == 0
