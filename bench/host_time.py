@@ -4,8 +4,8 @@
 
 The stream takes the path of a GPU on memory of the CPU, replays included. Only the last step of a launch, the driver's,
 is left out, as are events, fills and copies to the device, which the driver queues as well. Each of those costs a few
-microseconds more. Times are of this thread alone ("draws": classes, instances, records and
-presentations; "launches" and what surrounds them: the rest), the median of many batches.
+microseconds more. Times are of this thread alone ("draws": classes, instances, records and presentations; the rest is
+launches and what surrounds them), the median of many batches.
 """
 
 from __future__ import annotations

@@ -228,7 +228,7 @@ class Presenter:
         coefficients = t["first"], t["spans"], t["weights"]
         options: dict[str, Any] = {"num_warps": crop.NUM_WARPS, "enable_fp_fusion": False, "PLANES": self.planes}
         narrowed, pictures, tables = self._scratch.rows(batch)
-        with on_device(self.device):
+        with on_device(planes.device):
             sizes, count = {"IN": side, "OUT": width}, batch * self.planes
             block, first = crop.first_tiles(side, width)
             crop.first_pass[(count, first)](planes, presentations, *coefficients, narrowed, **sizes, **block, **options)

@@ -67,13 +67,13 @@ class Work:
     places: Tensor | None = None  # int32 [B], rows of out to draw into; None for all in order
 
     def staged(self) -> Tensor:
-        """All words, int32 [N], where a GPU can fetch them."""
+        """All words in one tensor, int32 [N], where a GPU can fetch them."""
         words = self._words()
         staged = pinned(sum(rows.numel() for rows in words))
         return torch.cat([rows.view(-1) for rows in words], out=staged)
 
     def over(self, words: Tensor) -> Work:
-        """The same with its words in what was made of :meth:`staged`."""
+        """The same work with its words in a copy of :meth:`staged`."""
         mine = self._words()
         parts = words.split([rows.numel() for rows in mine])
         there = [part.view(rows.shape) for part, rows in zip(parts, mine, strict=True)]

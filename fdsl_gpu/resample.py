@@ -113,7 +113,7 @@ def _nearest(in_size: int, out_size: int) -> tuple[NDArray[np.int32], NDArray[np
     step = in_size / out_size
     steps = np.full(out_size, step)
     steps[0] = step * 0.5
-    first = np.minimum(np.add.accumulate(steps).astype(np.int32), in_size - 1)
+    first = np.add.accumulate(steps).astype(np.int32)
     weights = np.full((out_size, 1), 1 << PRECISION_BITS, np.int32)
     first.flags.writeable = weights.flags.writeable = False
     return first, weights

@@ -280,9 +280,9 @@ class Source:
     def _multi_hot(self, classes: NDArray[np.int64]) -> Tensor:
         """Targets float32 [B, num_classes] of classes int64 [B, n]: 1 for each of them."""
         rows, columns = len(classes), self.num_classes
-        places = np.arange(rows)[:, None] * columns + classes
+        ones = np.arange(rows)[:, None] * columns + classes
         targets = torch.zeros(rows * columns, dtype=torch.float32, device=self.device)
-        targets.index_fill_(0, self._to_device(torch.from_numpy(places.reshape(-1))), 1.0)
+        targets.index_fill_(0, self._to_device(torch.from_numpy(ones.reshape(-1))), 1.0)
         return targets.view(rows, columns)
 
     def _prepare(self) -> list[Renderer]:

@@ -2,7 +2,7 @@
 
 The planes are resized with antialiasing, exactly as Pillow does (``fdsl_gpu.resample``), normalised by a table of 256
 values, exactly as torchvision's ToTensor and Normalize do, and stored as uint8, float16, bfloat16 or float32 in any
-layout. Each twin, Triton and numba, handles table and batch as words of 1, 2 or 4 bytes, so they agree in every bit.
+layout. Each twin, Triton and numba, handles table and batch as words of one element each, so they agree in every bit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class WriteOut:
             the resize; three channels of one plane repeat it.
         dtype: of the batch: torch.float32, float16, bfloat16 or uint8.
         normalize: see :func:`normalisation_table`.
-        interpolation: "bilinear" or "bicubic", with antialiasing.
+        interpolation: "bilinear" or "bicubic", with antialiasing. ``MaskWriteOut`` takes the nearest pixel.
         device: where planes and batches are.
         backend: "numba" or "triton"; None chooses by device.
 
@@ -210,7 +210,8 @@ def check_tensors(
         if tensor.shape != shape:
             raise ValueError(
                 f"{name}: received shape {tuple(tensor.shape)}; allowed: {('B', *shape[1:])}, the same B for planes "
-                f"and out. Make a {type(like).__name__} for these sizes, or take out from its empty()."
+                f"and out, unless there are places. Make a {type(like).__name__} for these sizes, or take out from its "
+                "empty()."
             )
         if tensor.dtype != dtype:
             raise ValueError(f"{name}: received {tensor.dtype}; allowed: {dtype}. Convert it, or use empty().")

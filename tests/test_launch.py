@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("triton", reason="Triton is not installed")
 
 import triton.language as tl
-from triton.runtime import JITFunction
+from triton.runtime import JITFunction, driver
 
 from bench.host_time import no_driver
 from tests.compile_kernels import KERNEL_FILES
@@ -135,3 +135,13 @@ def test_warming_up_launches_nothing(launches: list[Any]) -> None:
     for _ in range(2):
         kernel.warmup(MEMORY, MEMORY, 32, FACTOR=3, BLOCK=64, enable_fp_fusion=False, grid=(1,))
     assert len(launches) == 1
+
+
+def test_launches_are_of_the_current_stream_and_device(launches: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = Kernel(scale)
+    first = launch(kernel)
+    monkeypatch.setattr(type(driver.active), "get_current_stream", lambda self, device: 7)
+    assert launch(kernel) is first
+    monkeypatch.setattr(type(driver.active), "get_current_device", lambda self: 1)
+    assert launch(kernel) is not first
+    assert [stream for _, stream, _ in launches] == [0, 7, 7]

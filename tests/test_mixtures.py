@@ -67,6 +67,16 @@ def test_mixture_shows_what_its_datasets_show(
         assert torch.equal(images[shown], own_images[shown])
 
 
+def test_views_of_a_mixture_are_those_of_its_datasets() -> None:
+    names = ["exfractaldb-1k", "fractaldb-1k"]
+    mixed, *parts = (fdsl_gpu.FDSLDataset(name, 16, views=2, seed=3, **SMALL) for name in (names, *names))
+    views, labels = next(iter(mixed))
+    for number, part in enumerate(parts):
+        shown = labels // 1000 == number
+        for view, own in zip(views, next(iter(part))[0], strict=True):
+            assert torch.equal(view[shown], own[shown])
+
+
 def test_mixture_of_one_is_the_dataset_itself() -> None:
     one = fdsl_gpu.FDSLDataset(["rcdb-1k"], 4, **SMALL)
     alone = fdsl_gpu.FDSLDataset("rcdb-1k", 4, **SMALL)

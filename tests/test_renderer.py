@@ -112,21 +112,40 @@ def test_a_forked_process_draws_too() -> None:
     process.join()
 
 
-def test_an_error_on_a_gpu_leaves_nothing_even_if_waiting_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_error_on_a_gpu_is_waited_for_and_leaves_nothing(waits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
 
-    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
-    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
-    stream = SimpleNamespace(synchronize=interrupt)
+    def synchronize() -> None:
+        done.append("waited")
+        if not waits:
+            raise KeyboardInterrupt
+
+    stream = SimpleNamespace(synchronize=synchronize, wait_event=done.append)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr("fdsl_gpu.renderer.pinned", lambda count: torch.empty(count, dtype=torch.int32))
-    monkeypatch.setattr(renderer, "_launch", interrupt)
-    lane = renderer.lane()
-    records = torch.zeros(4, 20, dtype=torch.int32)
-    with pytest.raises(KeyboardInterrupt):
-        renderer._draw_on_stream(Work(renderer.key, records, None, renderer.empty(4), None))
+    monkeypatch.setattr(Work, "staged", lambda work: torch.empty(0))
+    monkeypatch.setattr(Renderer, "_launch", lambda self, work, words: 1 / 0)
+    write_out = {"image_size": 32, "channels": 1, "dtype": torch.uint8, "normalize": None, "interpolation": "bilinear"}
+    renderer: Any = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out=write_out)
+    renderer._drawn, lane = "the batch before", renderer.lane()
+    with pytest.raises(ZeroDivisionError if waits else KeyboardInterrupt):
+        renderer._draw_on_stream(Work(renderer.key, torch.empty(1), None, torch.empty(1), None))
+    assert done == ["the batch before", "waited"]
     assert renderer.lane() is not lane
+
+
+def test_what_was_not_recorded_is_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from triton_kernels import replay
+
+    drawn: list[Work] = []
+    monkeypatch.setattr(replay, "_INTERPRETED", True)
+    monkeypatch.setattr(Renderer, "draw_in_chunks", lambda self, work: drawn.append(work))
+    renderer = Renderer(FORMULAS["rcdb"], seed=0, device=CPU, write_out={})
+    work = Work(renderer.key, torch.zeros((4, 20), dtype=torch.int32), None, torch.empty(4), None)
+    for _ in range(4):
+        renderer._launch(work, work.records.view(-1))
+    assert len(drawn) == 4
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 8])

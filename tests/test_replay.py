@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 pytest.importorskip("triton", reason="Triton is not installed")
+
+from triton.runtime import driver
 
 from bench.host_time import no_driver
 from tests.compile_kernels import run_alone
@@ -64,6 +67,29 @@ def test_a_replay_works_on_the_other_batch_and_the_same_scratch_memory() -> None
         again([words, out_now])
         assert torch.equal(out_now, torch.stack([words[:4], words[:4] + words[4:]]))
     assert torch.equal(out, old)
+
+
+@pytest.mark.usefixtures("compiled")
+def test_scratch_memory_lives_as_long_as_the_replay() -> None:
+    words, scratch = torch.zeros(8, dtype=torch.int32), torch.zeros(4, dtype=torch.int32)
+    alive = weakref.ref(scratch)
+    with replay.recording() as steps:
+        queue(add, words, scratch, words[4:], 4)
+    again = replay.Replay(steps, [words])
+    del scratch, steps
+    assert alive() is not None
+    del again
+    assert alive() is None
+
+
+@pytest.mark.usefixtures("compiled")
+def test_replays_are_queued_on_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams: list[int] = []
+    again = replay.Replay([(lambda stream: streams.append(stream), ())], [])
+    for current in (0, 7):
+        monkeypatch.setattr(type(driver.active), "get_current_stream", lambda self, device, current=current: current)
+        again([])
+    assert streams == [0, 7]
 
 
 @pytest.mark.usefixtures("compiled")

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 import fdsl_gpu
+from fdsl_gpu.formulas.exfractaldb import ExFractalDB
 from fdsl_gpu.registry import PRESETS
 
 SMALL = {"image_size": 32, "device": "cpu", "dtype": torch.uint8}
@@ -135,3 +136,10 @@ def test_pictures_without_a_label_are_drawn_by_instance(name: str) -> None:
         fdsl_gpu.render(name, device="cpu")
     with pytest.raises(TypeError, match="instances: received None"):
         fdsl_gpu.render("rcdb-1k", 3, device="cpu")
+
+
+def test_other_views_of_a_ring_are_elsewhere_on_it() -> None:
+    formula = ExFractalDB(viewpoint="ring")
+    first, second = (formula.draw((1, 2), np.zeros(12, np.int64), np.arange(12), view)["camera"] for view in (0, 1))
+    # Jitter moves a camera by 3 degrees, 0.06; the next place is 30 degrees away.
+    assert (np.abs(first - second).max(axis=(1, 2)) > 0.2).mean() > 0.5

@@ -18,8 +18,8 @@ from triton.runtime import driver
 Step: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 """What queues something on a stream, called with these arguments and ``stream=``."""
 
-_Place: TypeAlias = tuple[int, int, int]
-"""Where among the arguments stands an address of the batch: of which of its tensors, how many bytes from its start."""
+_Slot: TypeAlias = tuple[int, int, int]
+"""Which argument is an address in the batch: in which of its tensors, how many bytes from its start."""
 
 
 _INTERPRETED = knobs.runtime.interpret
@@ -56,7 +56,7 @@ def clear(tensor: Any) -> None:
 
 
 def kind(tensors: Sequence[Any]) -> Hashable:
-    """What decides of a batch's tensors which launches are made for it: layouts, and what Triton compiles for."""
+    """What of a batch's tensors decides the launches made for it: layouts, and what Triton compiles for."""
     return tuple(
         (
             *(tensor.device, tensor.dtype, tensor.shape, tensor.stride()),
@@ -76,28 +76,28 @@ class Replay:
     """
 
     def __init__(self, steps: Sequence[Step], batch: Sequence[Any]) -> None:
-        self._steps: list[tuple[Callable[..., Any], list[Any], list[_Place]]] = []
+        self._steps: list[tuple[Callable[..., Any], list[Any], list[_Slot]]] = []
         self._scratch: list[Any] = []
         for queue, arguments in steps:
-            given, places = list(arguments), []
-            for place, argument in enumerate(arguments):
+            given, slots = list(arguments), []
+            for slot, argument in enumerate(arguments):
                 if hasattr(argument, "data_ptr"):
                     # An address is what drivers make of a tensor, after asking the GPU whether it can be reached.
-                    given[place] = argument.data_ptr()
+                    given[slot] = argument.data_ptr()
                     found = _found_in(batch, argument)
                     if found is None:
                         self._scratch.append(argument)
                     else:
-                        places.append((place, *found))
-            self._steps.append((queue, given, places))
+                        slots.append((slot, *found))
+            self._steps.append((queue, given, slots))
 
     def __call__(self, batch: Sequence[Any]) -> None:
         """Queue on the current stream of the current device."""
         starts = [tensor.data_ptr() for tensor in batch]
         stream = driver.active.get_current_stream(driver.active.get_current_device())
-        for queue, arguments, places in self._steps:
-            for place, number, offset in places:
-                arguments[place] = starts[number] + offset
+        for queue, arguments, slots in self._steps:
+            for slot, number, offset in slots:
+                arguments[slot] = starts[number] + offset
             queue(*arguments, stream=stream)
 
 

@@ -188,7 +188,7 @@ class AndersonFarrellMulti(_Fractals):
         return scenes
 
     def classes_shown(self, key: philox.Key, instances: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Classes int64 [B, 5] of the fractals of instances int64 [B], in all views; places that none has repeat."""
+        """Classes int64 [B, 5] of the fractals of instances int64 [B], in all views; the first fills up."""
         counts, items = _items(key, instances)
         words = _item_words(key, items)[:MAX_FRACTALS]
         shown = philox.integers(words, 0, self.num_classes - 1)

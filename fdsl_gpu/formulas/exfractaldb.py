@@ -127,7 +127,7 @@ class ExFractalDB(Formula):
         view: int,
         cameras: NDArray[np.float32],
     ) -> None:
-        """Fill cameras [B, 3, 3]: uniform on SO(3), or on the ring at 30 (place + 1) degrees, give or take pi."""
+        """Fill cameras [B, 3, 3]: uniform on SO(3), or on the ring at 30 (place + 1) degrees, give or take 3.14."""
         from fdsl_gpu.cpu_kernels.camera import ring_cameras, uniform_cameras
 
         if self.viewpoint == "uniform":
