@@ -3,9 +3,9 @@
     python -m bench.host_time --json FILE
 
 The stream takes the path of a GPU on memory of the CPU, replays included. Only the last step of a launch, the driver's,
-is left out, as are events, fills and copies to the device, which the driver queues as well. Each of those costs a few
-microseconds more. Times are of this thread alone ("draws": classes, instances, records and presentations; the rest is
-launches and what surrounds them), the median of many batches.
+is left out, as are events, fills and copies to the device, which the driver queues as well, and the allocator's search
+for memory. Each of those costs a few microseconds more. Times are of this thread alone ("draws": classes, instances,
+records and presentations; the rest is launches and what surrounds them): quartiles of many batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from unittest import mock
 import torch
 
 from bench import stages
-from bench.common import cpu_threads, parser, save
+from bench.common import cpu_threads, parser, quartiles, save
 from fdsl_gpu import FDSLDataset, renderer
 from fdsl_gpu.renderer import Renderer
 
@@ -102,12 +102,19 @@ def no_device(launched: Callable[..., None]) -> Iterator[None]:
     def pinned(count: int) -> torch.Tensor:
         return torch.empty(count, dtype=torch.int32)
 
+    # In the place of an allocator that has the memory at hand.
+    def empty(self: Renderer, batch_size: int, memory_format: torch.memory_format) -> torch.Tensor:
+        return taken(self, batch_size, memory_format).detach()
+
+    taken = cache(Renderer.empty)
+
     with (
         no_driver(launched),
         mock.patch.object(renderer, "backend_for", triton_for),
         mock.patch.object(Renderer, "_draw_on_threads", Renderer._draw_on_stream),
         mock.patch.object(torch.cuda, "current_stream", current_stream),
         mock.patch.object(renderer, "pinned", pinned),
+        mock.patch.object(Renderer, "empty", empty),
         mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),
         mock.patch.object(torch, "zeros", torch.empty),
@@ -119,7 +126,7 @@ def measure(name: str, batch: int, rounds: int, **options: Any) -> dict[str, Any
     """Of one dataset; options are those of ``FDSLDataset``.
 
     Returns:
-        "host_us" and "draws_us" a batch, "launches" of kernels in it, and "rounds".
+        "host_us", its quartiles and "draws_us" a batch, "launches" of kernels in it, and "rounds".
     """
     launches: Counter[str] = Counter()
 
@@ -142,8 +149,8 @@ def measure(name: str, batch: int, rounds: int, **options: Any) -> dict[str, Any
                 next(stream)
                 clock.book()
                 draws.append(sum(clock.seconds.get(stage, 0.0) for stage in _DRAWS))
-    host_us, draws_us = (round(statistics.median(values) * 1e6, 1) for values in (times, draws))
-    return {"host_us": host_us, "draws_us": draws_us, "launches": count, "rounds": rounds}
+    q1, host_us, q3, draws_us = (round(1e6 * value, 1) for value in (*quartiles(times), statistics.median(draws)))
+    return {"host_us": host_us, "q1": q1, "q3": q3, "draws_us": draws_us, "launches": count, "rounds": rounds}
 
 
 def _thread_time(stream: Iterator[Any]) -> float:
@@ -163,7 +170,11 @@ def main() -> None:
         for augment in (None, "fdsl") if name != "segrcdb" else (None,):
             label = f"{name}, augmented" if augment else name
             row = results[label] = measure(name, arguments.batch, arguments.rounds, augment=augment)
-            print(f"{label:40} {row['host_us']:7.0f} us, draws {row['draws_us']:4.0f} us, {row['launches']} launches")
+            spread = f"({row['q1']:.0f} .. {row['q3']:.0f})"
+            print(
+                f"{label:36} {row['host_us']:5.0f} us {spread:14} draws {row['draws_us']:4.0f} us, "
+                f"{row['launches']} launches"
+            )
     save(arguments, results)
 
 

@@ -109,8 +109,7 @@ class FractalDB(Formula):
         records["pattern_low"], records["pattern_high"] = split_id(content_ids(labels, pattern))
         records["view"], records["mirror"] = view, mirror
         place = labels * classes.next_drawable.shape[1] + row
-        records["low"] = classes.low.take(place, axis=0)
-        records["scale"] = (self.canvas_size - 2 * PADDING) * classes.per_span.take(place, axis=0)
+        records["low"], records["scale"] = classes.low.take(place, axis=0), classes.scale.take(place, axis=0)
         return records
 
     def drawing(self) -> dict[str, Any]:
@@ -154,7 +153,7 @@ class FractalDB(Formula):
         return len(fractaldb_weights(self.weight_step)) * COUNTS * FLIPS
 
     def _classes(self) -> _Classes:
-        return _classes(self.class_table, self.num_classes, (self.weight_step, self.points))
+        return _classes(self.class_table, self.num_classes, self.canvas_size, (self.weight_step, self.points))
 
 
 @dataclass(frozen=True)
@@ -163,16 +162,17 @@ class _Classes:
     records: np.ndarray  # [C] of POINTS_2D: number of maps, selection table, unweighted maps
     next_drawable: _Int64  # [C, 25] the row itself, or the next drawable one
     low: NDArray[np.float32]  # [25 C, 2] of each class and row: least x and y
-    per_span: NDArray[np.float64]  # [25 C, 2] 1 / (greatest - least), 0 where they are equal
+    scale: NDArray[np.float32]  # [25 C, 2] pixels by greatest - least, 0 where they are equal
 
 
 @lru_cache(maxsize=16)
-def _classes(path: str | None, num_classes: int, weighting: Weighting) -> _Classes:
+def _classes(path: str | None, num_classes: int, canvas_size: int, weighting: Weighting) -> _Classes:
     table = measured_table(_table(path, num_classes), weighting)
     low, high = np.split(np.asarray(table.boxes).reshape(-1, 4), 2, axis=-1)
     span = high.astype(np.float64) - low
     per_span = np.divide(1.0, span, out=np.zeros_like(span), where=span > 0)
-    return _Classes(table, class_records(table), next_drawable(table.drawable), np.ascontiguousarray(low), per_span)
+    scale = ((canvas_size - 2 * PADDING) * per_span).astype(np.float32)
+    return _Classes(table, class_records(table), next_drawable(table.drawable), np.ascontiguousarray(low), scale)
 
 
 @lru_cache(maxsize=16)
