@@ -5,6 +5,7 @@ Kernels run on a GPU where there is one, else in Triton's interpreter.
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ import torch
 
 HAS_CUDA = torch.cuda.is_available()
 HAS_TRITON = importlib.util.find_spec("triton") is not None
+
+# Jobs that a shell runs in the background ignore it, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Triton reads this when it decorates a kernel, so it must be set before any kernel module is imported.
 if not HAS_CUDA:
