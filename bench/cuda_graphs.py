@@ -15,7 +15,7 @@ import torch
 
 from bench.common import FORMATS, until_returned_and_done
 from fdsl_gpu import FDSLDataset
-from fdsl_gpu.renderer import Work, _words
+from fdsl_gpu.work import Work, words_of
 from triton_kernels.replay import Replay, recording
 
 _CALLS = 30
@@ -25,7 +25,7 @@ def measure(name: str, batch: int, dtype: str) -> dict[str, Any]:
     """Medians of microseconds a batch, "plain", "replay", "graph": until the host is free, and the device is done."""
     dataset = FDSLDataset(name, batch, device="cuda", **FORMATS[dtype])
     renderer = dataset.source._prepare()[0]
-    words = _words(renderer.formula.draw(renderer.key, *dataset.locate(np.arange(batch)))).pin_memory()
+    words = words_of(renderer.formula.draw(renderer.key, *dataset.locate(np.arange(batch)))).pin_memory()
     fixed = words.to(dataset.device)
     work = Work(renderer.key, fixed, None, dataset.source.empty(batch), None)
     graph = torch.cuda.CUDAGraph()

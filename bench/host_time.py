@@ -25,7 +25,7 @@ import torch
 
 from bench import stages
 from bench.common import cpu_threads, parser, quartiles, save
-from fdsl_gpu import FDSLDataset, renderer
+from fdsl_gpu import FDSLDataset, renderer, work
 from fdsl_gpu.renderer import Renderer
 
 _TURNS = 5
@@ -116,7 +116,7 @@ def no_device(launched: Callable[..., None]) -> Iterator[None]:
         mock.patch.object(renderer, "backend_for", triton_for),
         mock.patch.object(Renderer, "_draw_on_threads", Renderer._draw_on_stream),
         mock.patch.object(torch.cuda, "current_stream", current_stream),
-        mock.patch.object(renderer, "pinned", pinned),
+        mock.patch.object(work, "pinned", pinned),
         mock.patch.object(Renderer, "empty", empty),
         mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
         mock.patch.object(torch.Tensor, "zero_", lambda tensor: tensor),

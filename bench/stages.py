@@ -35,9 +35,10 @@ from fdsl_gpu.render.contours import Contours
 from fdsl_gpu.render.fractal_scenes import FractalScenes
 from fdsl_gpu.render.points import Points3D
 from fdsl_gpu.render.points_2d import Points2D
-from fdsl_gpu.renderer import Renderer, Work
+from fdsl_gpu.renderer import Renderer
 from fdsl_gpu.source import Source
 from fdsl_gpu.stream import Order
+from fdsl_gpu.work import Work
 from fdsl_gpu.write_out import WriteOut
 
 DATASETS = ["rcdb-1k", "visualatom-1k", "segrcdb", "exfractaldb-1k", "fractaldb-1k", "anderson-farrell-multi-1k"]

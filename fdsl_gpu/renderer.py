@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,9 +27,9 @@ from fdsl_gpu.batch_memory import BatchMemory
 from fdsl_gpu.formulas.base import Formula, Primitive
 from fdsl_gpu.masks import MaskWriteOut
 from fdsl_gpu.present import Presenter
-from fdsl_gpu.records import as_words
 from fdsl_gpu.render.backend import Backend, backend_for, load_kernels, on_device
 from fdsl_gpu.render.scratch import Scratch
+from fdsl_gpu.work import Work, words_of
 from fdsl_gpu.write_out import WriteOut
 
 _PRIMITIVES: dict[Primitive, str] = {
@@ -53,45 +52,6 @@ def make_primitive(formula: Formula, device: torch.device, backend: Backend) -> 
     module, name = _PRIMITIVES[formula.PRIMITIVE].split(".")
     launcher = getattr(importlib.import_module(f"fdsl_gpu.render.{module}"), name)
     return launcher(canvas_size=formula.canvas_size, device=device, backend=backend, **formula.drawing())
-
-
-@dataclass(frozen=True)
-class Work:
-    """A batch to be drawn: words on the device, and where it goes."""
-
-    key: philox.Key
-    records: Tensor  # int32 [B, W]
-    presentations: Tensor | None  # int32 [B, 76]
-    out: Tensor  # [B, C, H, W], or more rows
-    masks: Tensor | None  # [B, H, W]
-    places: Tensor | None = None  # int32 [B], rows of out to draw into; None for all in order
-
-    def staged(self) -> Tensor:
-        """All words in one tensor, int32 [N], where a GPU can fetch them."""
-        words = self._words()
-        staged = pinned(sum(rows.numel() for rows in words))
-        return torch.cat([rows.view(-1) for rows in words], out=staged)
-
-    def over(self, words: Tensor) -> Work:
-        """The same work with its words in a copy of :meth:`staged`."""
-        mine = self._words()
-        parts = words.split([rows.numel() for rows in mine])
-        there = [part.view(rows.shape) for part, rows in zip(parts, mine, strict=True)]
-        places = None if self.places is None else there.pop()
-        presentations = None if self.presentations is None else there.pop(0)
-        return Work(self.key, there[0], presentations, self.out, self.masks, places)
-
-    @property
-    def shapes(self) -> list[torch.Size]:
-        """Of all words, in their order."""
-        return [rows.shape for rows in self._words()]
-
-    def _words(self) -> list[Tensor]:
-        # Each begins at a multiple of 16 bytes, as kernels expect it. Rows of presentations are such multiples.
-        words = [self.records] if self.presentations is None else [self.presentations, self.records]
-        if self.places is not None:
-            words += [self.records.new_empty(-self.records.numel() % 4), self.places]
-        return words
 
 
 class _Lane:
@@ -271,7 +231,7 @@ class Renderer:
         if not len(records):
             return out
         rows = None if places is None else torch.from_numpy(places.astype(np.int32))
-        work = Work(self.key, _words(records), presented, out, masks, rows)
+        work = Work(self.key, words_of(records), presented, out, masks, rows)
         if self.device.type == "cpu":
             self._draw_on_threads(work)
         else:
@@ -289,7 +249,7 @@ class Renderer:
         presented = draw(recipe, self.key, presentations, side, image_size, planes, view)
         if self._vector_canvas is not None:
             vector.fold(self.formula, records, presented, side)
-        return _words(presented)
+        return words_of(presented)
 
     def _draw_on_stream(self, work: Work) -> None:
         stream = torch.cuda.current_stream(self.device)
@@ -391,12 +351,3 @@ def even_chunks(count: int, most: int) -> list[slice]:
     chunks = max(-(-count // most), 1)
     size = min((-(-count // chunks) + 3) // 4 * 4, most) or most
     return [slice(start, start + size) for start in range(0, count, size)]
-
-
-def _words(records: np.ndarray) -> Tensor:
-    return torch.from_numpy(as_words(records))
-
-
-def pinned(count: int) -> Tensor:
-    """Words that a GPU can fetch by itself, int32 [count], uninitialised."""
-    return torch.empty(count, dtype=torch.int32, device="cpu", pin_memory=True)

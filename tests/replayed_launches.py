@@ -11,8 +11,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.host_time import no_device
-from fdsl_gpu import FDSLDataset, renderer
-from fdsl_gpu.renderer import Renderer, Work
+from fdsl_gpu import FDSLDataset, work
+from fdsl_gpu.renderer import Renderer
+from fdsl_gpu.work import Work
 from tests.recorded_launches import BATCH, WORKLOADS
 from triton_kernels.launch import Kernel
 from triton_kernels.replay import Replay
@@ -55,7 +56,7 @@ class Comparison:
         with (
             no_device(self._note),
             mock.patch.object(torch.Tensor, "zero_", self._note_zeros),
-            mock.patch.object(renderer, "pinned", self._pinned),
+            mock.patch.object(work, "pinned", self._pinned),
             mock.patch.object(Renderer, "_launch", twice),
         ):
             yield

@@ -10,7 +10,7 @@ import torch
 
 import fdsl_gpu
 from fdsl_gpu import FDSLDataset, FDSLLoader
-from fdsl_gpu.renderer import Work, _words
+from fdsl_gpu.work import Work, words_of
 
 pytestmark = pytest.mark.gpu
 
@@ -153,7 +153,7 @@ def _words_on_device(source: Any, positions: np.ndarray) -> tuple[torch.Tensor, 
     labels, instances, presentations = source._locate(positions, 0)
     records = renderer.formula.draw(renderer.key, labels, instances, 0)
     presented = renderer._present(renderer.recipe, records, presentations, 0) if renderer.recipe else None
-    return _words(records).cuda(), presented if presented is None else presented.cuda()
+    return words_of(records).cuda(), presented if presented is None else presented.cuda()
 
 
 def _draw(

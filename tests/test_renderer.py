@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fdsl_gpu.formulas.base import Formula
 from fdsl_gpu.formulas.exfractaldb import ExFractalDB
 from fdsl_gpu.formulas.rcdb import RCDB, class_table
-from fdsl_gpu.renderer import Renderer, Work, even_chunks
+from fdsl_gpu.renderer import Renderer, even_chunks
+from fdsl_gpu.work import Work
 
 CPU = torch.device("cpu")
 FORMULAS = {"rcdb": RCDB(canvas_size=64), "exfractaldb": ExFractalDB(canvas_size=64, points=600)}
@@ -154,7 +155,7 @@ def test_what_was_not_recorded_is_not_replayed(monkeypatch: pytest.MonkeyPatch) 
 def test_words_travel_together_and_begin_where_kernels_expect_them(
     count: int, presented: bool, placed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fdsl_gpu.renderer.pinned", lambda count: torch.empty(count, dtype=torch.int32))
+    monkeypatch.setattr("fdsl_gpu.work.pinned", lambda count: torch.empty(count, dtype=torch.int32))
     records, presentations, places = (
         torch.arange(first, first + count * width, dtype=torch.int32).view(count, width)
         for first, width in ((0, 403), (10_000, 76), (20_000, 1))
